@@ -1,0 +1,86 @@
+"""Which country's charts a song is in. Wiring only: what a step does is in components/, what the model is in models/jukebox."""
+
+from kfp import dsl, kubernetes
+
+from components.convert_to_onnx.component import convert_to_onnx
+from components.decide.component import decide
+from components.evaluate_model.component import evaluate_model
+from components.fetch_data.component import fetch_data
+from components.prepare_data.component import prepare_data
+from components.publish_model.component import publish_model
+from components.report.component import report
+from components.train_model.component import train_model
+from components.validate_data.component import validate_data
+from components.validate_onnx.component import validate_onnx
+from models import load
+from models.hyperparameters import problems
+from pipelines.on_kubernetes import place
+
+MODEL = "jukebox"
+GATES = load(MODEL).GATES.constants()  # constants of the package: no run can loosen them
+GRAPH = {  # the drawing, for the page of a run; a test holds it against the compiled package
+    "fetch_data": [],
+    "validate_data": ["fetch_data"],
+    "prepare_data": ["fetch_data"],
+    "train_model": ["validate_data", "prepare_data"],
+    "evaluate_model": ["train_model"],
+    "convert_to_onnx": ["train_model"],
+    "validate_onnx": ["convert_to_onnx"],
+    "decide": ["evaluate_model", "validate_onnx"],
+    "publish_model": ["decide"],
+}
+
+
+@dsl.pipeline(name=MODEL, description="Songs to countries: trained, judged, exported to ONNX, published.")
+def jukebox(
+    source: str,
+    store: str,
+    registry: str,
+    environment: str = "unknown",
+    git_commit: str = "unknown",
+    as_of: str = "",
+    hyperparameters: dict = {},  # noqa: B006  # KFP reads the default, and nothing writes to it
+    gpus: int = 0,
+    node_selector: dict = {},  # noqa: B006
+    tolerations: list = [],  # noqa: B006
+    store_secret: str = "store",
+):
+    common = {"model": MODEL, "store": store}
+    exit_task = report(title=MODEL, graph=GRAPH, store=store)
+    place(exit_task, "Report", store_secret, retries=2)
+    with dsl.ExitHandler(exit_task, name="run"):
+        fetched = place(fetch_data(source=source, as_of=as_of, **common), "Fetch data", store_secret, retries=2)
+        fetched.set_caching_options(False)
+        tables, common["data_version"] = fetched.outputs["tables"], fetched.outputs["data_version"]
+
+        valid = place(validate_data(tables=tables, as_of=as_of, **common), "Validate data", store_secret, memory="4Gi")
+        rows = place(prepare_data(tables=tables, **common), "Prepare data", store_secret, memory="4Gi").outputs["prepared"]
+
+        training = train_model(prepared=rows, hyperparameters=hyperparameters, gpus=gpus, **common).after(valid)
+        place(training, "Train model", store_secret, cpu="2", memory="8Gi").set_accelerator_type("nvidia.com/gpu")
+        training.set_accelerator_limit(gpus)
+        kubernetes.add_node_selector_json(training, node_selector)
+        kubernetes.add_toleration_json(training, tolerations)
+        trained = training.outputs["trained"]
+
+        measured = evaluate_model(prepared=rows, trained=trained, git_commit=git_commit, **common)
+        evaluation = place(measured, "Evaluate model", store_secret, memory="4Gi").outputs["evaluation"]
+        onnx = place(convert_to_onnx(prepared=rows, trained=trained, **common), "Convert to ONNX", store_secret, memory="4Gi")
+        exported = {"onnx_model": onnx.outputs["onnx_model"]}
+        hashed = {**exported, "onnx_sha256": onnx.outputs["Output"]}
+        parity = validate_onnx(**hashed, prepared=rows, trained=trained, gates=GATES, **common)
+        place(parity, "Validate ONNX", store_secret, memory="4Gi")
+
+        judged = decide(**hashed, prepared=rows, evaluation=evaluation, gates=GATES, registry=registry, **common).after(parity)
+        place(judged, "Decide", store_secret).set_caching_options(False)  # not tried again: a gate's no is final
+        published = publish_model(
+            **exported, prepared=rows, trained=trained, evaluation=evaluation, decision=judged.outputs["decision"],
+            verdict=judged.outputs["Output"], gates=GATES, git_commit=git_commit, environment=environment,
+            registry=registry, **common,
+        )  # fmt: skip
+        place(published, "Publish model", store_secret, retries=2).set_caching_options(False)
+
+
+def check_parameters(parameters: dict) -> list[str]:
+    """A sentence for each hyperparameter that the training would refuse, before anything runs."""
+    return problems(load(MODEL).Hyperparameters, parameters.get("hyperparameters", {}))
