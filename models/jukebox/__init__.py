@@ -31,7 +31,7 @@ def join(tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
     features = [feature.name for feature in CONTRACT.features]
     songs = tables["song_properties"].select("spotify_id", *features)
     charts = tables["song_rankings"].select("spotify_id", CONTRACT.target, CONTRACT.time, "popularity")
-    return charts.join(songs, on="spotify_id", how="left")
+    return charts.join(songs, on="spotify_id", how="left", maintain_order="left")
 
 
 def slices(rows: pl.DataFrame) -> dict[str, pl.Series]:

@@ -33,7 +33,7 @@ def encode(feature: Feature, raw: keras.KerasTensor, statistics: Mapping[str, An
     """The columns, each of shape (rows, 1) or (rows, n), that one raw input of shape (rows, 1) becomes."""
     value = ops.cast(raw, "float32")
     if feature.role == "flag":
-        return [value * 2.0 - 1.0]
+        return [ops.clip(value, 0.0, 1.0) * 2.0 - 1.0]
     if feature.low is None or feature.high is None:
         raise ValueError(f"feature `{feature.name}` has no range in the contract")
     low, high = float(feature.low), float(feature.high)

@@ -1,0 +1,167 @@
+"""What came out of a run, from its records: gates, metrics, verdict, where to look, and the error if there was one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from delivery.environments import Environment
+from delivery.errors import Failed, GateRefused, MlopsError
+from delivery.local import Progress, Records, RunResult, State, log_lines
+from delivery.progress import plain
+from delivery.running import path_or_url
+
+METRICS = ("rows", "top_1", "top_5", "macro_f1", "log_loss", "calibration_error")
+
+
+def failure(result: RunResult) -> MlopsError | None:
+    """Why the run failed, by the step that failed first; None when it did not fail."""
+    if result.state == "SUCCEEDED":
+        return None
+    failed = [name for name, record in result.records.items() if record.get("state") == "FAILED"]
+    if failed:
+        first = min(failed, key=lambda name: result.records[name].get("finished") or "")
+        return _told_by(first, result)
+    ended = [step for step in result.progress if step.state in (State.FAILED, State.LOST)]
+    return _untold(ended[0] if ended else None, result)
+
+
+def gates(records: Records) -> list[dict[str, Any]]:
+    """Every gate that was judged, in the order in which the steps began."""
+    rows = [row for _, facts in _facts(records) for row in facts.get("gates") or []]
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def metrics(records: Records) -> dict[str, dict[str, Any]]:
+    """Test set -> metric -> value, of the candidate."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, facts in _facts(records):
+        found.update({name: values for name, values in (facts.get("sets") or {}).items() if isinstance(values, dict)})
+    return found
+
+
+def sentences(records: Records) -> list[str]:
+    """The verdict on the candidate and its reasons, then what was published."""
+    said: list[str] = []
+    for _, facts in _facts(records):
+        if "verdict" in facts:
+            said += [f"verdict: {facts['verdict']}", *(str(reason) for reason in facts.get("reasons") or [])]
+        if "aliases" in facts and "version" in facts:
+            known = " (it was published before; nothing changed)" if facts.get("already_published") else ""
+            aliases = ", ".join(facts["aliases"]) or "no alias"
+            said.append(f"published: {facts.get('name', 'model')} version {facts['version']}, {aliases}{known}")
+    return said
+
+
+def show(result: RunResult, environment: Environment, console: Console) -> None:
+    """The verdicts as tables, and where to look."""
+    judged, measured = gates(result.records), metrics(result.records)
+    if judged:
+        console.print(_gate_table(judged))
+    if measured:
+        console.print(_metric_table(measured))
+    for sentence in sentences(result.records):
+        plain(console, sentence)
+    for what, where in places(result, environment).items():
+        plain(console, f"{what}: {where}")
+
+
+def places(result: RunResult, environment: Environment) -> dict[str, str]:
+    """Where to look; a file by its path, anything else by its URL."""
+    published = [facts["url"] for _, facts in _facts(result.records) if "aliases" in facts and "url" in facts]
+    return {
+        **({"page": path_or_url(result.report_url)} if result.report_url else {}),
+        **({"model": path_or_url(str(published[0]))} if published else {}),
+        "log": str(result.log),
+        "registry": environment.registry,
+    }
+
+
+def as_json(result: RunResult, environment: Environment) -> dict[str, Any]:
+    """The same for a script; numbers are not rounded."""
+    error = failure(result)
+    steps = [{"step": step.step, "state": step.state.value, "seconds": step.seconds} for step in result.progress]
+    return {
+        "run_id": result.run_id,
+        "state": result.state,
+        "environment": environment.name,
+        "steps": steps,
+        "gates": gates(result.records),
+        "metrics": metrics(result.records),
+        "verdict": sentences(result.records),
+        "places": places(result, environment),
+        "error": {"what": error.what, "where": error.where, "do": error.do} if error else None,
+    }
+
+
+def _told_by(step: str, result: RunResult) -> MlopsError:
+    error = result.records[step].get("error") or {}
+    what, do = str(error.get("what") or "it failed without a word"), str(error.get("do") or "")
+    kind = GateRefused if error.get("kind") == "gate" else Failed
+    if do:
+        return kind(f"{step}: {what}", where=error.get("where") or step, do=do)
+    last = (str(error.get("traceback") or "").strip().splitlines() or [what])[-1].strip()
+    return kind(f"{step}: {last}", where=result.log, do="the traceback stands in that log")
+
+
+def _untold(step: Progress | None, result: RunResult) -> MlopsError:
+    """A run that failed without a record of it: the log is all there is."""
+    name = step.step if step else ""
+    section = _section(log_lines(result.log), name.replace("_", "-"))
+    said = section[-1].strip() if section else "the log is empty"
+    if step and step.state is State.LOST:
+        what = f"{name} ended without writing a result (killed, or out of memory); the log's last line: {said}"
+        return Failed(what, where=result.log, do="read that log; `mlops doctor` shows this machine's memory")
+    return Failed(f"{name or 'the run'} failed: {said}", where=result.log, do="the traceback stands in that log")
+
+
+def _section(lines: list[str], task: str) -> list[str]:
+    """What the log holds of one task, without KFP's own line about its end."""
+    begun = [number for number, line in enumerate(lines) if f"Executing task '{task}'" in line]
+    ended = [number for number, line in enumerate(lines) if f"Task '{task}' finished" in line]
+    if not task or not begun:
+        return lines
+    return lines[begun[-1] + 1 : ended[-1] if ended and ended[-1] > begun[-1] else None]
+
+
+def _facts(records: Records) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, record in sorted(records.items(), key=lambda item: str(item[1].get("started"))):
+        facts = record.get("facts")
+        if isinstance(facts, dict):
+            yield name, facts
+
+
+def _gate_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Gates", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, side in (("gate", "left"), ("value", "right"), ("must be", "left"), ("", "left")):
+        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+    for row in rows:
+        passed = row.get("passed") is True
+        word = Text("passed", style="green") if passed else Text("refused", style="bold red")
+        table.add_row(Text(str(row.get("name"))), _number(row.get("value")), _condition(row), word)
+    return table
+
+
+def _metric_table(sets: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Metrics", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown = [name for name in METRICS if any(name in values for values in sets.values())]
+    table.add_column("test set")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for name, values in sets.items():
+        table.add_row(Text(name), *(_number(values.get(metric)) for metric in shown))
+    return table
+
+
+def _condition(row: dict[str, Any]) -> Text:
+    return Text(f"{row.get('condition', '')} {_number(row.get('limit'))}".strip())
+
+
+def _number(value: object) -> Text:
+    if isinstance(value, float):
+        return Text(f"{value:.0f}" if value.is_integer() else f"{value:.4g}")
+    return Text("-" if value is None else str(value))

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from delivery import cli, errors
+from delivery.cli import main
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_run_shows_the_steps_on_stderr_and_the_verdicts_on_stdout(mlops: Any, project: Path) -> None:
+    outcome = mlops("run")
+
+    [run] = (project / "store/runs").iterdir()
+    assert outcome.exit_code == 0
+    lines = outcome.err.splitlines()
+    assert lines[0] == f"run {run.name}"
+    assert [line.split("  ")[:2] for line in lines[1:] if "running" not in line] == [
+        ["make_words", "succeeded"],
+        ["say_words", "succeeded"],
+    ]
+    assert re.search(r"words\.times +1 +>= 1 +passed", outcome.out)
+    assert re.search(r"time +3 +0\.5", outcome.out)
+    assert "verdict: promote\nit speaks better than silence\n" in outcome.out
+    assert f"page: {run}/report.html\n" in outcome.out
+    assert f"registry: sqlite:///{project}/registry.db\n" in outcome.out
+    assert "\x1b" not in outcome.out + outcome.err
+
+
+def test_run_as_json_prints_json_and_nothing_else_on_stdout(mlops: Any, project: Path) -> None:
+    good, refused = mlops("run", "--json"), mlops("run", "greet", "--json", "-p", "fail=gate")
+
+    told = json.loads(good.out)
+    assert (good.exit_code, told["state"], told["error"]) == (0, "SUCCEEDED", None)
+    assert told["gates"][0]["name"] == "words.times"
+    assert told["metrics"] == {"time": {"rows": 3, "top_1": 0.5}}
+    assert [step["state"] for step in told["steps"]] == ["succeeded", "succeeded"]
+    told = json.loads(refused.out)
+    assert (refused.exit_code, told["state"]) == (3, "FAILED")
+    assert told["error"] == {"what": "say_words: the tone is 3, allowed 2", "where": "words", "do": "say less"}
+
+
+def test_a_gate_that_said_no_is_exit_3_and_its_twin_is_exit_0(mlops: Any) -> None:
+    refused, accepted = mlops("run", "-p", "fail=gate"), mlops("run", "-p", "fail=")
+
+    assert (refused.exit_code, accepted.exit_code) == (3, 0)
+    assert refused.err.endswith("error: say_words: the tone is 3, allowed 2\n  where: words\n  to do: say less\n")
+    assert "log: " in refused.out
+    assert "error" not in accepted.err
+
+
+def test_a_step_that_failed_is_exit_1(mlops: Any) -> None:
+    outcome = mlops("run", "-p", "fail=sentence")
+
+    assert outcome.exit_code == 1
+    assert outcome.err.endswith("error: say_words: the mouth is shut\n  where: here\n  to do: open it\n")
+
+
+def test_a_run_without_a_page_gets_one(mlops: Any, project: Path) -> None:
+    outcome = mlops("run", "-p", "page=false")
+
+    [page] = project.glob("store/runs/*/report.html")
+    assert outcome.exit_code == 0
+    assert f"page: {page}\n" in outcome.out
+    assert "make_words" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "do"),
+    [
+        (["run", "gret"], "there is no pipeline `gret`", "did you mean `greet`?"),
+        (["run", "--env", "dev"], "there is no environment `dev`", "did you mean `local-dev`?"),
+        (["run", "-p", "nam=x"], "the pipeline has no parameter `nam`", "did you mean `name`?"),
+        (["run", "-p", "options.tone=7"], "options.tone is 5 or more", "set them as said, and run again"),
+        (["run", "bare", "--jsn"], "No such option: --jsn", "`mlops run --help` shows what it takes"),
+        (["rnu"], "No such command 'rnu'", "`mlops --help` shows what it takes"),
+        (["report"], "Missing argument 'RUN'", "`mlops report --help` shows what it takes"),
+        (["report", "greet"], "there is no run `greet` in local-dev", "none; start one with `mlops run`"),
+        (["compile", "gret"], "there is no pipeline `gret`", "did you mean `greet`?"),
+    ],
+)
+def test_wrong_use_is_exit_2_with_three_strings_and_changes_nothing(
+    mlops: Any, project: Path, words: list[str], what: str, do: str
+) -> None:
+    before = sorted(project.rglob("*"))
+
+    outcome = mlops(*words)
+
+    assert outcome.exit_code == 2
+    assert outcome.out == ""
+    said = outcome.err.splitlines()
+    assert len(said) == 3
+    assert said[0].startswith(f"error: {what}")
+    assert said[1].startswith("  where: ")
+    assert said[2].startswith("  to do: ")
+    assert do in said[2]
+    assert sorted(project.rglob("*")) == before
+
+
+def test_a_package_that_may_not_be_written_does_not_run(mlops: Any, project: Path) -> None:
+    outcome = mlops("run", "bare")
+
+    assert outcome.exit_code == 1
+    assert "do_nothing has no cpu limit" in outcome.err
+    assert not (project / ".mlops").exists()
+
+
+def test_without_a_default_a_pipeline_must_be_named(mlops: Any, project: Path) -> None:
+    (project / "environments/none.yaml").write_text("endpoint: local\nstore: s\nregistry: sqlite:///r.db\n")
+
+    outcome = mlops("run", "--env", "none")
+
+    assert outcome.exit_code == 2
+    assert "error: no pipeline is named, and there is no default" in outcome.err
+
+
+def test_compile_prints_the_hash_and_the_path_of_each_package(mlops: Any, project: Path) -> None:
+    one, other = mlops("compile", "greet"), mlops("compile", "greet", "silent", "--out", "there")
+
+    assert (one.exit_code, one.err, other.exit_code, other.err) == (0, "", 0, "")
+    digest, path = one.out.split()
+    assert Path(path) == project / "build/packages/greet.yaml"
+    assert other.out.splitlines()[0] == f"{digest}  there/greet.yaml"
+    assert sorted(file.name for file in (project / "there").iterdir()) == ["greet.yaml", "silent.yaml"]
+
+
+def test_report_makes_the_page_again_and_prints_its_path(mlops: Any, project: Path) -> None:
+    mlops("run", "-p", "fail=killed")
+    [page] = project.glob("store/runs/*/report.html")
+    page.unlink()
+
+    outcome = mlops("report", page.parent.name)
+
+    assert (outcome.exit_code, outcome.out, outcome.err) == (0, f"{page}\n", "")
+    assert "say_words" in page.read_text()
+
+
+def test_report_of_an_unknown_run_names_near_and_latest_ones(mlops: Any, project: Path) -> None:
+    for name in ("greet-20260101-000000-aaaa", "greet-20260102-000000-bbbb"):
+        (project / ".mlops/local-dev/work" / name).mkdir(parents=True)
+
+    near, far = mlops("report", "greet-20260102-000000-bbbc"), mlops("report", "zzz")
+
+    assert (near.exit_code, far.exit_code) == (2, 2)
+    assert "to do: did you mean `greet-20260102-000000-bbbb`" in near.err
+    assert "latest runs of this machine: `greet-20260102-000000-bbbb`, `greet-20260101-000000-aaaa`" in far.err
+
+
+def test_a_store_that_fails_is_a_sentence(mlops: Any, s3: Any) -> None:
+    Path("environments/net.yaml").write_text("endpoint: local\nstore: s3://nowhere\nregistry: sqlite:///r.db\n")
+
+    outcome = mlops("report", "greet-20260102-000000-bbbc", "--env", "net")
+
+    assert outcome.exit_code == 1
+    assert outcome.err.startswith("error: ")
+    assert "s3://nowhere" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_our_own_bug_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("delivery.environments.read_environment", broken)
+
+    with pytest.raises(ZeroDivisionError):
+        main(["run"], pipelines="tiny_pipelines")
+
+
+def test_in_a_terminal_the_table_changes_in_place_and_no_color_is_respected(project: Path) -> None:
+    coloured, plain = (_in_terminal(project, colour) for colour in ({}, {"NO_COLOR": "1"}))
+
+    assert re.search(r"\x1b\[32msucceeded", coloured)
+    assert "\x1b[1A" in coloured  # the cursor goes up: the table is drawn over itself
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
+    assert "succeeded" in plain
+
+
+def test_help_is_there_for_every_verb_and_comes_fast(mlops: Any) -> None:
+    start = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-m", "delivery.cli", "--help"], capture_output=True, text=True, env=environment
+    )
+    seconds = time.perf_counter() - start
+
+    assert done.returncode == 0
+    assert seconds < 2  # 0.15 s when nothing else runs; importing kfp or TensorFlow would show
+    for name, verb in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]  # a group has them
+        assert verb.help
+        assert name in done.stdout
+    assert mlops().out == mlops("--help").out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("kfp", "tensorflow", "fsspec", "mlflow", "yaml")
+    code = f"import sys, delivery.cli; print([name for name in {heavy} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+def test_every_error_has_an_exit_code_of_its_own() -> None:
+    codes = {kind.__name__: kind.exit_code for kind in errors.MlopsError.__subclasses__()}
+
+    assert codes == {"Failed": 1, "WrongUse": 2, "GateRefused": 3, "Interrupted": 130}
+
+
+def _in_terminal(project: Path, variables: dict[str, str]) -> str:
+    """What a person sees of `mlops run`, escape codes and all."""
+    code = "from delivery.cli import main; main(['run'], pipelines='tiny_pipelines')"
+    paths = os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    environment.update({"TERM": "xterm", "PYTHONPATH": paths, **variables})
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=project, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:  # Linux says so when the other end is closed
+        pass
+    os.close(ours)
+    assert child.wait(timeout=20) == 0
+    return seen.decode()

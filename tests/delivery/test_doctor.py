@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery import doctor
+from delivery.doctor import Diagnosis, Health, examine
+
+BASIC = ["a function", "a step, with S3 by moto", "the compiled pipeline, here"]
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A PATH with the named programs only: each prints its words and ends with its code."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def install(name: str, *, says: str = "", code: int = 0) -> None:
+        (folder / name).write_text(f"#!/bin/sh\necho '{says}'\nexit {code}\n")
+        (folder / name).chmod(0o755)
+
+    return install
+
+
+def health(diagnosis: Diagnosis) -> dict[str, Health]:
+    return {thing.name: thing.health for thing in diagnosis.things}
+
+
+def lacks(diagnosis: Diagnosis) -> dict[str, list[str]]:
+    return {rung.name: rung.lacks for rung in diagnosis.rungs}
+
+
+def test_a_machine_without_docker_runs_the_basic_rungs_and_says_why_not_the_others(
+    project: Path, programs: Any
+) -> None:
+    programs("git", says="git version 2")
+
+    diagnosis = examine("local-dev")
+
+    assert diagnosis.failure() is None
+    assert [lacks(diagnosis)[rung] for rung in BASIC] == [[], [], []]
+    assert lacks(diagnosis)["the pipeline in its container image"] == ["docker"]
+    assert lacks(diagnosis)["Kubeflow on a kind cluster"] == ["docker", "kind", "kubectl"]
+
+
+def test_a_docker_client_without_an_engine_is_told_from_no_docker_and_from_a_good_one(
+    project: Path, programs: Any
+) -> None:
+    found = {}
+    for name, code in (("none", None), ("no engine", 1), ("good", 0)):
+        if code is not None:
+            programs("docker", says="28.1", code=code)
+        [docker] = [thing for thing in examine("local-dev").things if thing.name == "docker"]
+        found[name] = (docker.health, docker.found)
+
+    assert found == {
+        "none": (Health.MISSING, "-"),
+        "no engine": (Health.BROKEN, "the client is here, and no engine answers it"),
+        "good": (Health.OK, "engine 28.1"),
+    }
+
+
+def test_a_gpu_that_the_driver_lists_and_tensorflow_does_not_see_is_broken(
+    project: Path, programs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs("nvidia-smi", says="GPU 0: one")
+    programs("python", says="0")
+    monkeypatch.setattr(sys, "executable", "python")
+
+    [gpu] = [thing for thing in examine("local-dev").things if thing.name == "gpu"]
+
+    assert (gpu.health, gpu.found) == (Health.BROKEN, "TensorFlow sees 0; GPU 0: one")
+
+
+def test_a_missing_package_takes_the_rungs_that_need_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.PACKAGES, "moto", "no_such_module_moto")
+
+    diagnosis = examine("local-dev")
+    failed = diagnosis.failure()
+
+    assert [lacks(diagnosis)[rung] for rung in BASIC] == [[], ["moto"], []]
+    assert failed is not None
+    assert (failed.what, failed.where) == ("this machine cannot run: a step, with S3 by moto", "moto")
+    assert "make install" in failed.do
+
+
+def test_a_store_that_is_a_file_is_broken_and_nothing_was_written(project: Path) -> None:
+    (project / "store").write_text("mine")
+
+    diagnosis = examine("local-dev")
+
+    assert health(diagnosis)["store"] is Health.BROKEN
+    assert lacks(diagnosis)["the compiled pipeline, here"] == ["store"]
+    assert (project / "store").read_text() == "mine"
+
+
+def test_looking_leaves_nothing(project: Path) -> None:
+    before = sorted(project.rglob("*"))
+
+    diagnosis = examine("local-dev")
+
+    assert (health(diagnosis)["store"], health(diagnosis)["registry"]) == (Health.OK, Health.OK)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_a_store_and_a_registry_on_the_network_are_asked(project: Path, s3: Any) -> None:
+    path = project / "environments/net.yaml"
+    path.write_text(f"endpoint: local\nstore: {s3.bucket('runs')}\nregistry: {s3.endpoint}\n")
+    good = health(examine("net"))
+    path.write_text("endpoint: local\nstore: s3://nowhere/x\nregistry: http://127.0.0.1:9\n")
+    bad = health(examine("net"))
+
+    assert (good["store"], good["registry"]) == (Health.OK, Health.OK)
+    assert (bad["store"], bad["registry"]) == (Health.BROKEN, Health.BROKEN)
+
+
+def test_outside_a_project_the_environment_is_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    diagnosis = examine("local-dev")
+
+    assert health(diagnosis)["environment"] is Health.BROKEN
+    assert lacks(diagnosis)["the compiled pipeline, here"] == ["environment"]
+
+
+def test_the_command_prints_both_tables_or_only_json(mlops: Any) -> None:
+    table, data = mlops("doctor"), mlops("doctor", "--json")
+
+    assert (table.exit_code, table.err) == (0, "")
+    assert "a function: yes" in table.out
+    assert (data.exit_code, data.err) == (0, "")
+    assert json.loads(data.out)["ok"] is True
+
+
+def test_the_command_fails_when_a_basic_rung_does(mlops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.PACKAGES, "kfp", "no_such_module_kfp")
+
+    outcome = mlops("doctor")
+
+    assert outcome.exit_code == 1
+    assert "the compiled pipeline, here: no  (without kfp)" in outcome.out
+    assert outcome.err.startswith(
+        "error: this machine cannot run: the compiled pipeline, here\n  where: kfp\n  to do: "
+    )

@@ -1,0 +1,1 @@
+"""Pipelines that need no model: for the tests of delivery."""

@@ -1,0 +1,1 @@
+"""No pipeline: it holds none of its own name."""

@@ -1,0 +1,331 @@
+"""The rules of the house. Each is a function from a root folder to the sentences that say where it is broken."""
+
+import ast
+import configparser
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "delivery": {"pipelines", "components", "models", "storage", "localkfp"},
+    "pipelines": {"components", "models", "storage"},
+    "components": {"models", "storage"},
+    "models": set[str](),
+    "storage": set[str](),
+    "localkfp": set[str](),
+}
+READS_ENVIRONMENT = {"delivery/environments.py", "components/rim.py"}
+PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
+MAIN_FLOW = "jukebox"
+LONGEST = 400
+
+Rule = Callable[[Path], Iterator[str]]
+
+
+def modules(root: Path, *folders: str) -> Iterator[tuple[str, ast.Module]]:
+    """Every module under the folders, by its path from the root."""
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            yield path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every absolute import, however deep it stands, as a dotted name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_environment(node: ast.AST) -> bool:
+    """Is this `os.environ`, `os.getenv` or an import of one of them?"""
+    names = {"environ", "environb", "getenv", "putenv"}
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "os" and any(alias.name in names for alias in node.names)
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr in names
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    )
+
+
+def is_setting_for_a_library(node: ast.AST) -> bool:
+    """`os.environ.setdefault(...)` as a statement: some libraries listen to nothing else, and it reads nothing."""
+    match node:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=environ, attr="setdefault"))):
+            return is_environment(environ)
+    return False
+
+
+def rooms_import_one_way(root: Path) -> Iterator[str]:
+    for room, allowed in MAY_IMPORT.items():
+        for path, tree in modules(root, room):
+            for name in imports(tree):
+                other = name.partition(".")[0]
+                if other in MAY_IMPORT.keys() - allowed - {room}:
+                    yield f"{path} imports {name}: {room} may import {', '.join(sorted(allowed)) or 'no other room'}"
+
+
+def kfp_stays_at_the_rim(root: Path) -> Iterator[str]:
+    for path, tree in modules(root, "models", "storage", "components"):
+        if path.startswith("components/") and not path.endswith("/step.py"):
+            continue
+        for name in imports(tree):
+            if name.partition(".")[0] in {"kfp", "kfp_server_api"}:
+                yield f"{path} imports {name}"
+
+
+def kfp_reads_real_annotations(root: Path) -> Iterator[str]:
+    for path, tree in modules(root, "components", "pipelines"):
+        if path.startswith("components/") and not path.endswith("/component.py"):
+            continue
+        if "__future__.annotations" in imports(tree):
+            yield f"{path} imports annotations from __future__, which breaks KFP's compiler"
+
+
+def environment_is_read_in_one_place(root: Path) -> Iterator[str]:
+    for path, tree in modules(root, *MAY_IMPORT):
+        inside = {
+            id(node)
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for statement in function.body
+            for node in ast.walk(statement)
+        }
+        told = {id(part) for node in ast.walk(tree) if is_setting_for_a_library(node) for part in ast.walk(node)}
+        for node in ast.walk(tree):
+            if is_environment(node) and not (id(node) in told and id(node) in inside):
+                if path not in READS_ENVIRONMENT:
+                    yield f"{path}:{node.lineno} reads the environment"  # type: ignore[attr-defined]  # both have one
+                elif isinstance(node, ast.ImportFrom) or id(node) not in inside:
+                    yield f"{path}:{node.lineno} reads the environment when imported"  # type: ignore[attr-defined]
+
+
+def every_step_is_whole(root: Path) -> Iterator[str]:
+    for folder in sorted(path for path in (root / "components").glob("*") if path.is_dir()):
+        if folder.name == "__pycache__":
+            continue
+        for wanted in (
+            folder / "step.py",
+            folder / "component.py",
+            root / "tests/components" / folder.name / "test_step.py",
+        ):
+            if not wanted.is_file():
+                yield f"{wanted.relative_to(root).as_posix()} is missing"
+        component = folder / "component.py"
+        if component.is_file():
+            defined = {node.name for node in ast.parse(component.read_text()).body if isinstance(node, ast.FunctionDef)}
+            if folder.name not in defined:
+                yield f"components/{folder.name}/component.py has no function {folder.name}"
+
+
+def nothing_is_pickled(root: Path) -> Iterator[str]:
+    for path, tree in modules(root, *MAY_IMPORT, "tests"):
+        for name in imports(tree):
+            if name.partition(".")[0] in PICKLES:
+                yield f"{path} imports {name}"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and getattr(node.value, "value", True):
+                yield f"{path}:{node.value.lineno} allows pickles"
+
+
+def only_its_own_files_name_the_main_flow(root: Path) -> Iterator[str]:
+    for folder in (*MAY_IMPORT, "tests/components", "tests/storage"):
+        for path in sorted((root / folder).rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.suffix not in {".py", ".j2", ".yaml", ".sql"} or name == f"pipelines/{MAIN_FLOW}.py":
+                continue
+            if not name.startswith(f"models/{MAIN_FLOW}/"):
+                for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                    if MAIN_FLOW in line.lower():
+                        yield f"{name}:{number} names {MAIN_FLOW}"
+
+
+def no_module_is_long(root: Path) -> Iterator[str]:
+    for folder in MAY_IMPORT:
+        for path in sorted((root / folder).rglob("*.py")):
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            if lines > LONGEST:
+                yield f"{path.relative_to(root).as_posix()} has {lines} lines, {LONGEST} at most"
+
+
+def tox_environments(root: Path) -> dict[str, configparser.SectionProxy]:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(root / "tox.ini", encoding="utf-8")
+    return {name.removeprefix("testenv:"): parser[name] for name in parser.sections() if name.startswith("testenv:")}
+
+
+def every_word_is_described(root: Path) -> Iterator[str]:
+    for name, settings in tox_environments(root).items():
+        if not settings.get("description", "").strip():
+            yield f"tox.ini: {name} has no description"
+
+
+def hooks_speak_the_same_words(root: Path) -> Iterator[str]:
+    words = tox_environments(root)
+    for repo in yaml.safe_load((root / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]:
+        if repo["repo"] != "local":
+            yield f".pre-commit-config.yaml: {repo['repo']} is not local"
+            continue
+        for hook in repo["hooks"]:
+            make, _, word = hook["entry"].partition(" ")
+            if make != "make" or word not in words:
+                yield f".pre-commit-config.yaml: `{hook['entry']}` is no `make` word of tox.ini"
+
+
+def locks_hold(root: Path) -> Iterator[str]:
+    """A lock names no host and no path, and what it names it pins by hash."""
+    for path in sorted((root / "requirements").glob("*.txt")):
+        logical = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        for line in (line for line in logical if not line.lstrip().startswith("#")):
+            if re.search(r"://|^\s*-|(^|\s)[./]+/", line):
+                yield f"requirements/{path.name} names a place: {line[:60]}"
+            elif line.strip() and not ("==" in line and re.search(r"--hash=sha256:[0-9a-f]{64}\b", line)):
+                yield f"requirements/{path.name} pins no hash: {line[:60]}"
+        if not path.with_suffix(".in").is_file():
+            yield f"requirements/{path.name} has no {path.stem}.in"
+
+
+def locks_agree(root: Path) -> Iterator[str]:
+    """What `mlops` runs on is what the tests ran on."""
+    pins = {name: set(re.findall(r"^[^\s#]+==[^\s;]+", text, re.M)) for name, text in read_locks(root).items()}
+    for line in sorted(pins["run"] - pins["dev"]):
+        yield f"requirements/dev.txt lacks run.txt's {line}"
+
+
+def read_locks(root: Path) -> dict[str, str]:
+    return {path.stem: path.read_text(encoding="utf-8") for path in (root / "requirements").glob("*.txt")}
+
+
+TOX = "[testenv:lint]\ndescription = looks\n"
+HOOKS = "repos:\n  - repo: {repo}\n    hooks: [{{id: lint, entry: {entry}}}]\n"
+LOCK = "a==1 ; python_version < '3' \\\n    --hash=sha256:" + "0" * 64 + "\n    # via b\n"
+STEP = {"components/x/step.py": "", "tests/components/x/test_step.py": ""}
+LOCKS = {"requirements/run.in": "", "requirements/dev.in": "", "requirements/run.txt": LOCK}
+
+# rule, a tree that keeps it, what is added to break it, a word of the sentence
+CASES: list[tuple[Rule, dict[str, str], dict[str, str], str]] = [
+    (
+        rooms_import_one_way,
+        {"delivery/a.py": "import pipelines.b"},
+        {"models/m.py": "def f():\n import storage.s"},
+        "storage.s",
+    ),
+    (
+        rooms_import_one_way,
+        {"components/c.py": "import models"},
+        {"storage/s.py": "from models import m"},
+        "no other room",
+    ),
+    (rooms_import_one_way, {"localkfp/a.py": "import kfp"}, {"localkfp/l.py": "import delivery"}, "delivery"),
+    (
+        kfp_stays_at_the_rim,
+        {"components/x/component.py": "import kfp"},
+        {"components/x/step.py": "from kfp import dsl"},
+        "kfp.dsl",
+    ),
+    (kfp_stays_at_the_rim, {"delivery/a.py": "import kfp"}, {"models/m.py": "def f():\n import kfp"}, "models/m.py"),
+    (
+        kfp_reads_real_annotations,
+        {"components/x/step.py": "from __future__ import annotations"},
+        {"components/x/component.py": "from __future__ import annotations"},
+        "breaks",
+    ),
+    (
+        kfp_reads_real_annotations,
+        {"delivery/a.py": "from __future__ import annotations"},
+        {"pipelines/p.py": "from __future__ import annotations"},
+        "pipelines/p.py",
+    ),
+    (
+        environment_is_read_in_one_place,
+        {"components/rim.py": "import os\ndef f():\n return os.environ['A']"},
+        {"models/m.py": "import os\ndef f():\n return os.getenv('A')"},
+        "models/m.py:3",
+    ),
+    (
+        environment_is_read_in_one_place,
+        {"storage/s.py": "import os\ndef f():\n os.environ.setdefault('A', 'b')"},
+        {"storage/s.py": "import os\nos.environ.setdefault('A', 'b')"},
+        "storage/s.py:2",
+    ),
+    (
+        environment_is_read_in_one_place,
+        {"tests/a.py": "from os import environ"},
+        {"delivery/environments.py": "import os\nA = os.environ"},
+        "when imported",
+    ),
+    (
+        every_step_is_whole,
+        {**STEP, "components/x/component.py": "def x(): ..."},
+        {"components/y/step.py": ""},
+        "components/y/component.py is missing",
+    ),
+    (every_step_is_whole, {}, {**STEP, "components/x/component.py": "def z(): ..."}, "no function x"),
+    (nothing_is_pickled, {"models/m.py": "import json"}, {"models/n.py": "import joblib"}, "joblib"),
+    (
+        nothing_is_pickled,
+        {"models/m.py": "load(a, allow_pickle=False)"},
+        {"models/n.py": "load(a, allow_pickle=True)"},
+        "allows pickles",
+    ),
+    (
+        only_its_own_files_name_the_main_flow,
+        {f"models/{MAIN_FLOW}/a.py": f"# {MAIN_FLOW}", f"pipelines/{MAIN_FLOW}.py": f"def {MAIN_FLOW}(): ..."},
+        {"delivery/page.html.j2": f"<h1>{MAIN_FLOW.title()}</h1>"},
+        "page.html.j2:1",
+    ),
+    (no_module_is_long, {"models/m.py": "\n" * LONGEST}, {"models/n.py": "\n" * (LONGEST + 1)}, "401"),
+    (every_word_is_described, {"tox.ini": TOX}, {"tox.ini": TOX + "[testenv:unit]\ncommands = x\n"}, "unit"),
+    (
+        hooks_speak_the_same_words,
+        {"tox.ini": TOX, ".pre-commit-config.yaml": HOOKS.format(repo="local", entry="make lint")},
+        {".pre-commit-config.yaml": HOOKS.format(repo="local", entry="ruff check")},
+        "ruff check",
+    ),
+    (
+        hooks_speak_the_same_words,
+        {"tox.ini": TOX, ".pre-commit-config.yaml": HOOKS.format(repo="local", entry="make lint")},
+        {".pre-commit-config.yaml": HOOKS.format(repo="elsewhere", entry="make lint")},
+        "not local",
+    ),
+    (locks_hold, LOCKS, {"requirements/run.txt": "a==1\n"}, "no hash"),
+    (locks_hold, LOCKS, {"requirements/run.txt": "--index-url https://h/simple\n" + LOCK}, "a place"),
+    (locks_hold, LOCKS, {"requirements/x.txt": LOCK}, "no x.in"),
+    (locks_agree, {**LOCKS, "requirements/dev.txt": LOCK}, {"requirements/dev.txt": LOCK.replace("1", "2", 1)}, "a==1"),
+]
+RULES = list(dict.fromkeys(rule for rule, *_ in CASES))
+
+
+def lay(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_its_rules(rule: Rule) -> None:
+    assert list(rule(ROOT)) == []
+
+
+@pytest.mark.parametrize(("rule", "good", "bad", "said"), CASES)
+def test_a_rule_says_where_it_is_broken_and_nothing_of_what_is_right(
+    tmp_path: Path, rule: Rule, good: dict[str, str], bad: dict[str, str], said: str
+) -> None:
+    lay(tmp_path, good)
+    assert list(rule(tmp_path)) == []
+
+    lay(tmp_path, bad)
+    [sentence, *more] = rule(tmp_path)
+    assert said in " ".join([sentence, *more])
+
+
+@pytest.mark.parametrize("room", ["models", "components", "pipelines", "storage", "delivery"])
+def test_every_room_has_something_to_judge(room: str) -> None:
+    assert list((ROOT / room).rglob("*.py")) != []  # a rule over an empty room holds, and says nothing
