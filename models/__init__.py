@@ -52,19 +52,25 @@ class Model(Protocol):
         ...
 
 
+_OFFERS = (*Model.__annotations__, *(offer for offer in vars(Model) if not offer.startswith("_")))
+
+
 def load(name: str) -> Model:
     """The model of that name: a package in this folder, or, where the name has a dot, any importable module.
 
     Raises:
-        LookupError: there is no such model; the sentence names those that there are.
+        LookupError: there is no such model, or the module is none; the sentence names those that there are.
     """
-    path = name if "." in name else f"models.{name}"
+    path = name if "." in name and not name.startswith(".") else f"models.{name}"
     try:
-        return cast(Model, importlib.import_module(path))  # a module has no class to check against the protocol
+        found = importlib.import_module(path)
     except ModuleNotFoundError as missing:
         if missing.name is None or not f"{path}.".startswith(f"{missing.name}."):
             raise  # the model is there, and something that it imports is not
         raise LookupError(f"there is no model `{name}`; known: {', '.join(names())}") from missing
+    if lacking := [offer for offer in _OFFERS if not hasattr(found, offer)]:
+        raise LookupError(f"`{name}` is no model: it lacks {', '.join(lacking)}; known: {', '.join(names())}")
+    return cast(Model, found)  # a module has no class to check against the protocol
 
 
 def names() -> list[str]:

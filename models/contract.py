@@ -130,12 +130,12 @@ class Contract:
         return [Problem(table=name, column="*", rule=f"at least {least} rows", count=len(rows))]
 
     def _age_problems(self, rows: pl.DataFrame, as_of: date | None) -> list[Problem]:
-        newest = rows[self.time].max() if self.time in rows.columns and len(rows) else None
+        newest: Any = rows[self.time].max() if self.time in rows.columns and len(rows) else None
         if as_of is None or newest is None or not rows.schema[self.time].is_temporal():
             return []
         limit = as_of - timedelta(days=self.max_age_days)
         newest_day = newest.date() if hasattr(newest, "date") else newest
-        if newest_day >= limit:  # type: ignore[operator]  # a temporal column's maximum is a date or a datetime
+        if newest_day >= limit:
             return []
         rule = f"newest row no older than {self.max_age_days} days on {as_of} (newest: {newest_day})"
         return [Problem(table=self.rows, column=self.time, rule=rule, count=len(rows))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,12 @@ class Gates:
     """A champion with other inputs: `refuse`, or `judge_alone` (then prior and floors decide)."""
 
     def __post_init__(self) -> None:
+        for name, value in {**vars(self), **self.floors, **self.ceilings}.items():
+            if name in ("floors", "ceilings", "metric", "new_contract"):
+                continue
+            # YAML reads 1e-5, without a point, as a word
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"`{name}` is a number, not {value!r}")
         if self.new_contract not in ("refuse", "judge_alone"):
             raise ValueError(f"`new_contract` is `refuse` or `judge_alone`, not `{self.new_contract}`")
         if self.metric not in ("top_1", "top_5"):
@@ -73,8 +79,14 @@ class Gates:
     def read(cls, path: Path) -> Gates:
         """The thresholds of that YAML file; a missing or an unknown key is a ValueError with the file's name."""
         try:
-            return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
-        except TypeError as error:  # the words of a keyword call that does not fit name the key
+            given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            known = [gate.name for gate in fields(cls)]
+            wrong = [f"`{name}` is missing" for name in known if name not in given]
+            wrong += [f"there is no gate `{name}`; known: {', '.join(known)}" for name in given if name not in known]
+            if wrong:
+                raise ValueError("; ".join(wrong))
+            return cls(**given)
+        except (TypeError, ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{path.name}: {error}") from error
 
     @classmethod

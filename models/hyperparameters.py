@@ -58,7 +58,7 @@ def problems(kind: type[Hyperparameters], given: Mapping[str, Any]) -> list[str]
             continue
         try:
             _require_allowed(_typed(value, hints[name]), known[name].metadata)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # the second: a whole number beyond every float
             wrong.append(f"hyperparameter `{name}`: {error}")
     return wrong
 
@@ -88,4 +88,4 @@ def _require_allowed(value: Any, limits: Mapping[str, Any]) -> None:
         return
     for number in value if isinstance(value, tuple) else (value,):
         if not limits["low"] <= number <= limits["high"]:  # so, and not by two refusals: NaN must be refused too
-            raise ValueError(f"{number:g} is not between {limits['low']:g} and {limits['high']:g}")
+            raise ValueError(f"{number} is not between {limits['low']} and {limits['high']}")

@@ -14,11 +14,11 @@ Labels = npt.NDArray[np.integer[Any]]
 
 
 def hits(scores: Scores, truth: Labels, k: int) -> npt.NDArray[np.bool_]:
-    """Row by row: is the true class among the k most probable? A tie counts against the model."""
+    """Row by row: is the true class among the k most probable? A tie counts against the model, and so does NaN."""
     k = min(k, scores.shape[1])
     own = scores[np.arange(len(truth)), truth]
-    better = (scores >= own[:, None]).sum(axis=1)  # the true class itself is one of them; NaN makes it 0
-    return (better >= 1) & (better <= k)
+    not_worse = (~(scores < own[:, None])).sum(axis=1)  # with the true class itself, and with what is NaN
+    return (not_worse <= k) & ~np.isnan(own)
 
 
 def summary(scores: Scores, truth: Labels, prior: Scores) -> dict[str, float]:
@@ -89,7 +89,8 @@ def paired_difference(
     gain = np.bincount(at, weights=candidate.astype(float) - champion.astype(float))
     rows = np.bincount(at).astype(float)
     rng = np.random.default_rng(0)
-    draws = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples)
-    differences = (draws @ gain) / (draws @ rows)
+    share = np.full(len(rows), 1 / len(rows))
+    draws = (rng.multinomial(len(rows), share) for _ in range(resamples))  # one at a time: all at once are gigabytes
+    differences = [(draw @ gain) / (draw @ rows) for draw in draws]
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(gain.sum() / rows.sum()), float(low), float(high)

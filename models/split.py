@@ -26,6 +26,13 @@ class Split:
     unseen: float = 0.1
     validation: float = 0.1  # share of the entities whose rows on the newest training day stop the training early
 
+    def __post_init__(self) -> None:
+        if self.days < 1:
+            raise ValueError(f"`days` is at least 1, not {self.days}")
+        if not (0 < self.unseen and 0 < self.validation and self.unseen + self.validation < 1):
+            shares = f"{self.unseen} and {self.validation}"
+            raise ValueError(f"`unseen` and `validation` are shares above 0 that leave a rest, not {shares}")
+
 
 def with_entity(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Those rows with the column `entity`: the SHA-256 (32 hexadecimal digits) of the values in `columns`.
@@ -33,8 +40,15 @@ def with_entity(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     Own code, and not polars' `hash`: that one is free to change between versions, and the split must not.
     """
     kinds = rows.select(columns).unique(maintain_order=True)
-    digests = [hashlib.sha256(_SEPARATOR.join(map(str, values)).encode()).hexdigest()[:32] for values in kinds.iter_rows()]
-    return rows.join(kinds.with_columns(pl.Series(ENTITY, digests, dtype=pl.String)), on=list(columns), how="left", nulls_equal=True)
+    texts = (_SEPARATOR.join(map(_text, values)) for values in kinds.iter_rows())
+    digests = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
+    known = kinds.with_columns(pl.Series(ENTITY, digests, dtype=pl.String))
+    return rows.join(known, on=list(columns), how="left", nulls_equal=True, maintain_order="left")
+
+
+def _text(value: Any) -> str:
+    # -0.0 is the same number as 0.0, and reads otherwise
+    return "0.0" if value == 0 and isinstance(value, float) else str(value)
 
 
 def share_of(entity: str) -> float:
@@ -61,7 +75,8 @@ def parted(rows: pl.DataFrame, time: str, split: Split) -> pl.DataFrame:
         .when((day == newest_training_day) & (share < split.unseen + split.validation)).then(pl.lit("validation"))
         .otherwise(pl.lit("train"))
     )  # fmt: skip
-    return rows.join(shares, on=ENTITY, how="left").with_columns(part.alias("part")).drop("__share")
+    known = rows.join(shares, on=ENTITY, how="left", maintain_order="left")
+    return known.with_columns(part.alias("part")).drop("__share")
 
 
 def leaks(train: pl.DataFrame, test_time: pl.DataFrame, test_unseen: pl.DataFrame, time: str) -> list[str]:

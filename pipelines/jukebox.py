@@ -1,4 +1,4 @@
-"""Which country's charts a song is in. Wiring only: what a step does is in components/, what the model is in models/jukebox."""
+"""Which country's charts a song is in. Wiring only: a step is in components/, the model in models/jukebox."""
 
 from kfp import dsl, kubernetes
 

@@ -95,20 +95,18 @@ def decide(
         prior = np.array(read_json(prepared, "prior"))
         k = int(gates.metric.removeprefix("top_"))
         other, against = np.isin(rows[LABEL].to_numpy(), np.argsort(-prior, kind="stable")[:k]), "the class prior"
-        promote_above, block_below = 0.0, 0.0
     else:
         other, against = _right(champion.onnx, rows, classes, model.CONTRACT.features, gates), f"champion version {champion.version}"
-        promote_above, block_below = gates.superiority, -gates.non_inferiority
     difference, low, high = paired_difference(own, other, rows[ENTITY].to_numpy(), gates.confidence)
     said = (
         f"{gates.metric} {own.mean():.4f} against {other.mean():.4f} of {against} on the same {len(rows)} rows: "
         f"difference {difference:+.4f}, {gates.confidence:.0%} interval {low:+.4f} to {high:+.4f}"
     )
-    if not low >= block_below or not math.isfinite(high):  # so, and not `<`: NaN blocks
-        reasons.append(f"{said}; its lower end must not be below {block_below:+.4f}")
-    verdict = "block" if reasons else "promote" if low > promote_above else "keep"
-    if verdict == "block" and alone and low == high == 0:
-        reasons.append("it is no better than the class prior")
+    enough = low > 0 if alone else low >= -gates.non_inferiority  # so, and not by refusals: NaN blocks
+    if not enough or not math.isfinite(high):
+        wanted = "above 0" if alone else f"at least {-gates.non_inferiority:+.4f}"
+        reasons.append(f"{said}; its lower end must be {wanted}")
+    verdict = "block" if reasons else "promote" if alone or low > gates.superiority else "keep"
     return Decision(
         verdict=verdict,
         reasons=reasons or [said],

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import polars as pl
 
+from components.errors import StepError
 from components.prepare_data.step import LABEL
 from components.reading import raw_inputs, read_json
 from models import Model
@@ -40,12 +41,19 @@ def evaluate(prepared: Path, trained: Path, folder: Path, model: Model, about: d
     """Measure `model.keras` on both test sets, and write evaluation.json and model_card.md into `folder`.
 
     Only numbers are made here; what they must be is asked by `decide`.
+
+    Raises:
+        StepError: the network answers some row with no number.
     """
     network = keras.models.load_model(trained / "model.keras", compile=False)
     classes, prior = read_json(prepared, "classes"), np.array(read_json(prepared, "prior"))
     rows = {name: pl.read_parquet(prepared / f"{part}.parquet") for name, part in SETS.items()}
     truth = {name: content[LABEL].to_numpy() for name, content in rows.items()}
     scores = {name: predict(network, content, model) for name, content in rows.items()}
+    for name, content in scores.items():
+        if lost := int((~np.isfinite(content)).any(axis=1).sum()):
+            do = "train again with a lower `learning_rate`, and look for a feature that is not finite"
+            raise StepError(f"the network answers {lost} of {len(content)} rows with no number", where=SETS[name], do=do)
     sets = {name: summary(scores[name], truth[name], prior) for name in SETS}
     slices = _slices(rows["time"], scores["time"], truth["time"], model)
     evaluation = Evaluation(

@@ -62,19 +62,20 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
     last_day = day(as_of)
     folder.mkdir(parents=True, exist_ok=True)
     contract, tables, dropped = model.CONTRACT, [], 0
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # on the same disk, so that all tables appear at the end, or none
         if source.startswith(SYNTHETIC):
             _generate(source, Path(scratch) / "synthetic", model)
         origin = str(Path(scratch) / "synthetic") if source.startswith(SYNTHETIC) else source
-        for name in contract.tables:
-            url = _find(origin, name)
+        urls = {name: _find(origin, name) for name in contract.tables}
+        for name, url in urls.items():
             found = _read(url, Path(scratch))
             rows = _typed(found, contract, name)
             if last_day and name == contract.rows and contract.time in rows.columns and rows.schema[contract.time].is_temporal():
-                kept = rows.filter(pl.col(contract.time).dt.date() <= last_day)
+                later = pl.col(contract.time).dt.date() > last_day
+                kept = rows.filter(~later.fill_null(False))  # a row without a time is for the validation to show
                 dropped += len(rows) - len(kept)
                 rows = kept
-            path = folder / f"{name}.parquet"
+            path = Path(scratch) / f"{name}.done"
             rows.write_parquet(path, row_group_size=_ROWS_A_GROUP)
             shown = url.replace(origin, source) if source.startswith(SYNTHETIC) else url
             ignored = [column for column in found.columns if column not in rows.columns]
@@ -84,6 +85,8 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
                     bytes=path.stat().st_size, sha256=content_sha256(rows),
                 )  # fmt: skip
             )
+        for name in urls:
+            (Path(scratch) / f"{name}.done").replace(folder / f"{name}.parquet")
     version = hashlib.sha256("\n".join(f"{table.name} {table.sha256}" for table in tables).encode()).hexdigest()
     return Fetched(source=source, as_of=as_of, data_version=version, tables=tables, dropped_after_as_of=dropped)
 
@@ -141,7 +144,7 @@ def _read(url: str, scratch: Path) -> pl.DataFrame:
     objects.download(url, local)
     try:
         if local.suffix == ".csv":
-            return pl.read_csv(local, infer_schema=False, missing_utf8_is_empty_string=False)  # the contract says the types
+            return pl.read_csv(local, infer_schema=False)  # the contract says the types
         return pl.read_parquet(local)
     except (pl.exceptions.PolarsError, OSError) as error:
         line = str(error).strip().splitlines()[0]
@@ -178,7 +181,7 @@ def _cast(found: pl.Series, wanted: Any) -> pl.Series:
 
 
 def _same(found: pl.Series, cast: pl.Series) -> bool:
-    """A fraction cut off on the way to a whole number is a loss that no null shows."""
-    if found.dtype.is_float() and cast.dtype.is_integer():
+    """A fraction cut off on the way to a whole number, or a 2 that became true, is a loss that no null shows."""
+    if found.dtype.is_numeric() and (cast.dtype.is_integer() or cast.dtype == pl.Boolean):
         return bool((found.drop_nulls() == cast.drop_nulls().cast(found.dtype)).all())
     return True

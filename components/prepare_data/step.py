@@ -39,23 +39,28 @@ def prepare(tables: Path, folder: Path, model: Model) -> Prepared | None:
 
     A part holds the raw features, `label` (int32), `entity` (hexadecimal), the contract's time, and what the model's slices need.
 
-    None where tables that break the contract cannot even be joined: validate_data, a sibling that may run after this step,
+    None where tables that break the contract cannot be prepared: validate_data, a sibling that may run after this step,
     judges by the same rules, and its report, not a crash here, is what stops the run.
 
     Raises:
         StepError: a column that the join needs is not there, or there are too few days or rows.
     """
-    contract, split = model.CONTRACT, model.SPLIT
-    scans = {name: pl.scan_parquet(tables / f"{name}.parquet") for name in contract.tables}
+    scans = {name: pl.scan_parquet(tables / f"{name}.parquet") for name in model.CONTRACT.tables}
     try:
-        joined = model.join(scans).collect()
-    except pl.exceptions.PolarsError as error:
-        broken = contract.problems({name: scan.collect() for name, scan in scans.items()})
-        if broken:
+        return _prepare(scans, folder, model)
+    except (pl.exceptions.PolarsError, StepError) as error:
+        if model.CONTRACT.problems({name: scan.collect() for name, scan in scans.items()}):
             return None
+        if isinstance(error, StepError):
+            raise
         line = str(error).strip().splitlines()[0]
-        raise StepError(f"the tables cannot be joined: {line}", where=str(contract.rows), do="see the report of validate_data") from error
+        do = "mend the model's join; the tables keep the contract"
+        raise StepError(f"the tables cannot be joined: {line}", where=model.CONTRACT.rows, do=do) from error
 
+
+def _prepare(scans: dict[str, pl.LazyFrame], folder: Path, model: Model) -> Prepared:
+    contract, split = model.CONTRACT, model.SPLIT
+    joined = model.join(scans).collect()
     rows, dropped = _without_nulls(joined, [contract.target, contract.time, *(f.name for f in contract.features)])
     try:
         rows = parted(with_entity(rows, contract.entity), contract.time, split)

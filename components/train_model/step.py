@@ -22,7 +22,7 @@ from components.prepare_data.step import LABEL
 from components.reading import batches, read_json, row_count
 from models import Model
 from models.hyperparameters import Hyperparameters, parse
-from models.split import ENTITY, leaks
+from models.split import ENTITY, PARTS, leaks
 
 GATE = "split"
 
@@ -49,10 +49,8 @@ class Trained:
 
 def require_clean_split(prepared: Path, time: str) -> None:
     """Refuse to learn from rows by which the model will be judged. Reads the rows, and believes no summary of them."""
-    train, test_time, unseen = (
-        pl.read_parquet(prepared / f"{part}.parquet", columns=[ENTITY, time]) for part in ("train", "test_time", "test_unseen")
-    )
-    if found := leaks(train, test_time, unseen, time):
+    train, validation, test_time, unseen = (pl.read_parquet(prepared / f"{part}.parquet", columns=[ENTITY, time]) for part in PARTS)
+    if found := leaks(pl.concat([train, validation]), test_time, unseen, time):
         raise GateRefused(
             f"the split leaks: {'; '.join(found)}",
             gate=GATE,
@@ -87,9 +85,10 @@ def train(prepared: Path, folder: Path, name: str, model: Model, hyperparameters
         history = _fit(network, prepared, model, settings)
     finally:
         keras.config.set_dtype_policy(before)
-    if not np.isfinite(history["loss"]).all():
-        at = int(np.argmin(np.isfinite(history["loss"]))) + 1
-        raise StepError(f"the loss is no number in epoch {at}", where="the training", do="lower `learning_rate`")
+    for curve, values in history.items():
+        if not np.isfinite(values).all():
+            at = int(np.argmin(np.isfinite(values))) + 1
+            raise StepError(f"`{curve}` is no number in epoch {at}", where="the training", do="lower `learning_rate`")
     exported = network
     if precision != "float32":  # what is judged, converted and served computes in float32, whatever computed the weights
         exported = model.build_network(settings, profile, classes)
@@ -185,7 +184,7 @@ def _dataset(path: Path, model: Model, size: int, rng: np.random.Generator | Non
     return tf.data.Dataset.from_generator(rows, output_signature=signature).apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 
 
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+class _Progress(keras.callbacks.Callback):
     """A line an epoch, for the step's log."""
 
     def __init__(self, epochs: int) -> None:

@@ -12,8 +12,8 @@ from models.hyperparameters import ranged
 class Hyperparameters(Common):
     """The layers' widths, and two kinds of noise against learning songs by heart."""
 
-    epochs: int = ranged(24, 1, 10_000)
-    learning_rate: float = ranged(2e-3, 0.0, 10.0)
-    hidden: tuple[int, ...] = ranged((512, 512, 512), 1, 8192)
-    dropout: float = ranged(0.1, 0.0, 0.9)
+    epochs: int = ranged(18, 1, 10_000)
+    learning_rate: float = ranged(3e-3, 0.0, 10.0)
+    hidden: tuple[int, ...] = ranged((384, 384, 384), 1, 8192)
+    dropout: float = ranged(0.0, 0.0, 0.9)
     noise: float = ranged(0.02, 0.0, 5.0)

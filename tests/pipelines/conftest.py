@@ -1,0 +1,189 @@
+"""The shipped package, whole, on the toy model: constants are exchanged in the compiled package, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import models
+from delivery import local
+from delivery.compile import compile_pipeline
+from storage import objects
+from storage.registry import open_registry
+
+ROOT = Path(__file__).parents[2]
+TOY = "tests.toy"
+
+
+@dataclass
+class Package:
+    """A compiled package that a test may change before it runs."""
+
+    documents: list[dict[str, Any]]
+
+    @classmethod
+    def compiled(cls, pipeline: str, folder: Path) -> Package:
+        return cls(list(yaml.safe_load_all(compile_pipeline(pipeline, folder).read_text(encoding="utf-8"))))
+
+    def set_constants(self, **constants: Any) -> Package:
+        """Exchange constants that the pipeline hands to its steps, by the name of the step's parameter."""
+        found = dict.fromkeys(constants, 0)
+        for component in [self.documents[0]["root"], *self.documents[0]["components"].values()]:
+            for task in component.get("dag", {}).get("tasks", {}).values():
+                for name, given in task.get("inputs", {}).get("parameters", {}).items():
+                    if name in constants and "constant" in given.get("runtimeValue", {}):
+                        given["runtimeValue"]["constant"] = constants[name]
+                        found[name] += 1
+        assert all(found.values()), f"not in the package: {found}"
+        return self
+
+    def tamper(self, step: str, before: str, code: str) -> Package:
+        """Put a line into a step's own code, before the line that begins with `before`: what a bug or a stranger would do."""
+        command = self.documents[0]["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]["command"]
+        [at] = [number for number, text in enumerate(command) if f"def {step}(" in text]
+        lines = command[at].splitlines()
+        [line] = [number for number, text in enumerate(lines) if text.lstrip().startswith(before)]
+        indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())]
+        command[at] = "\n".join([*lines[:line], *(indent + part for part in code.splitlines()), *lines[line:]])
+        return self
+
+    def content(self) -> bytes:
+        return yaml.safe_dump_all(self.documents).encode()
+
+
+@dataclass
+class World:
+    """A store, a registry and data of their own, in which packages run."""
+
+    folder: Path
+    store: str
+    source: str
+    runs: int = 0
+
+    @property
+    def registry_url(self) -> str:
+        return f"sqlite:///{self.folder}/registry.db"
+
+    @property
+    def registry(self) -> Any:
+        return open_registry(self.registry_url)
+
+    def data(self, **options: Any) -> None:
+        """Write tables of the toy model to the source, in place of what was there."""
+        folder = self.folder / "made"
+        folder.mkdir(exist_ok=True)
+        models.load(TOY).generate(folder, **options)
+        for table in folder.iterdir():
+            objects.upload(table, objects.join(self.source, table.name))
+
+    def run(self, package: Package, **arguments: Any) -> local.RunResult:
+        self.runs += 1
+        plan = local.Plan(
+            run_id=f"toy-{self.runs}",
+            pipeline="toy",
+            package=package.content(),
+            arguments={"source": self.source, "store": self.store, "registry": self.registry_url, **arguments},
+            graph={},
+            store=self.store,
+            folder=self.folder / f"run-{self.runs}",
+            root=ROOT,
+        )
+        return local.run_package(plan, lambda _: None)
+
+    def run_with_cache(self, package: Package, cache: Path) -> local.Records:
+        """Run it with KFP's own cache, which `mlops run` leaves off; returns the records that this run wrote."""
+        self.runs += 1
+        path, run = self.folder / f"cached-{self.runs}.yaml", f"cached-{self.runs}"
+        path.write_bytes(package.content())
+        arguments = {"source": self.source, "store": self.store, "registry": self.registry_url}
+        subprocess.run(
+            [sys.executable, "-c", RUN_WITH_CACHE, str(path), str(self.folder / run), str(cache), json.dumps(arguments)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PIPELINE_RUN_ID": run},
+            check=True,
+            capture_output=True,
+        )
+        folder = objects.join(self.store, "runs", run)
+        found = [objects.read_json(objects.join(folder, name)) for name in objects.names(folder) if name.endswith(".json")]
+        return {record["step"]: record for record in found}
+
+    def page(self) -> str:
+        """The page that the exit handler wrote for the latest run."""
+        return objects.read_bytes(objects.join(self.store, "runs", f"toy-{self.runs}", "report.html")).decode()
+
+
+RUN_WITH_CACHE = """
+import json, sys
+from kfp import components, local
+package, root, cache, arguments = sys.argv[1:]
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root, enable_caching=True, cache_root=cache)
+components.load_component_from_file(package)(**json.loads(arguments))
+"""
+
+
+@dataclass(frozen=True)
+class MadeChampion:
+    """A good model of the toy's data with seed 1, made by the steps."""
+
+    content: bytes
+
+    def put_into(self, world: World, contract: str | None = None) -> None:
+        """Make it the champion of that world, as if made under that contract."""
+        sha256 = hashlib.sha256(self.content).hexdigest()
+        url = f"{world.store}/models/toy/{sha256}/model.onnx"
+        objects.write_bytes(url, self.content)
+        lineage = {"contract": contract or models.load(TOY).CONTRACT.fingerprint()}
+        world.registry.register("toy", url=url, sha256=sha256, metrics={}, lineage=lineage)
+        world.registry.set_alias("toy", "champion", "1")
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> MadeChampion:
+    from components.convert_to_onnx.step import convert
+    from components.fetch_data.step import fetch
+    from components.prepare_data.step import prepare
+    from components.train_model.step import train
+
+    folder, toy = tmp_path_factory.mktemp("champion"), models.load(TOY)
+    (folder / "prepared").mkdir()
+    fetch("synthetic:?seed=1", folder / "tables", toy)
+    prepare(folder / "tables", folder / "prepared", toy)
+    train(folder / "prepared", folder / "trained", TOY, toy, {})
+    convert(folder / "prepared", folder / "trained", folder / "model.onnx", toy, {})
+    return MadeChampion((folder / "model.onnx").read_bytes())
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Callable[[], Package]:
+    gates = json.loads(json.dumps(models.load(TOY).GATES.constants()))
+    return lambda: Package.compiled("jukebox", tmp_path / "package").set_constants(model=TOY, gates=gates)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    folder = tmp_path / "world"
+    folder.mkdir()
+    return World(folder=folder, store=f"file:{folder}/store", source=f"file:{folder}/source")
+
+
+@pytest.fixture
+def s3_world(tmp_path: Path, s3: Any) -> World:
+    return World(folder=tmp_path, store=s3.bucket("models") + "/store", source=s3.bucket("data") + "/charts")
+
+
+def states(result: local.RunResult) -> dict[str, str]:
+    """Step -> state, as the records have it."""
+    return {step: record["state"] for step, record in result.records.items()}
+
+
+__all__ = ["Package", "World", "states"]

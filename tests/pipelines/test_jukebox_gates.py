@@ -1,0 +1,159 @@
+"""Each gate has been seen to refuse, in the whole compiled pipeline; the accepting twin is the good run."""
+
+from __future__ import annotations
+
+import hashlib
+
+import onnxruntime
+import pytest
+
+import models
+from components.reading import CLASSES, PROBABILITIES
+from storage import objects
+from tests.pipelines.conftest import TOY, states
+
+pytestmark = pytest.mark.pipeline
+STEPS = ["fetch_data", "validate_data", "prepare_data", "train_model", "evaluate_model", "convert_to_onnx", "validate_onnx", "decide"]
+
+
+def refused_at(result, step, gate):
+    """The run failed in that step by that gate, and no step after it ran. The step's own words come back."""
+    assert result.state == "FAILED"
+    assert [name for name, state in states(result).items() if state != "SUCCEEDED"] == [step]
+    error = result.records[step]["error"]
+    assert (error["kind"], error["gate"]) == ("gate", gate)
+    return error["what"]
+
+
+def test_the_good_run_goes_from_s3_to_s3_and_a_repeat_changes_nothing(s3_world, package):
+    s3_world.data(seed=1)
+
+    first = s3_world.run(package(), git_commit="c0ffee", environment="test")
+
+    assert states(first) == dict.fromkeys([*STEPS, "publish_model"], "SUCCEEDED")
+    assert first.records["decide"]["facts"]["verdict"] == "promote"
+    champion = s3_world.registry.alias("toy", "champion")
+    assert champion == s3_world.registry.alias("toy", "candidate")
+    assert champion.url == f"{s3_world.store}/models/toy/{champion.sha256}/model.onnx"
+    assert champion.lineage["git_commit"] == "c0ffee"
+    assert champion.lineage["run"] == "toy-1"
+    assert champion.lineage["data_version"] == first.records["fetch_data"]["facts"]["data_version"]
+    assert champion.metrics["time.top_1"] > champion.metrics["time.prior_top_1"]
+    content = objects.read_bytes(champion.url)
+    assert hashlib.sha256(content).hexdigest() == champion.sha256
+    session = onnxruntime.InferenceSession(content)
+    assert [output.name for output in session.get_outputs()] == sorted([CLASSES, PROBABILITIES])
+    assert [(i.name) for i in session.get_inputs()] == [f.name for f in models.load(TOY).CONTRACT.features]
+    assert "promote" in s3_world.page()
+
+    again = s3_world.run(package(), git_commit="c0ffee", environment="test")
+
+    assert again.state == "SUCCEEDED"
+    assert again.records["decide"]["facts"]["verdict"] == "keep"  # as good as the champion, being the champion
+    assert again.records["publish_model"]["facts"]["already_published"] is True
+    assert s3_world.registry.versions("toy") == [champion]
+    weights = [r.records["train_model"]["facts"]["weights_sha256"] for r in (first, again)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("missing_column", "the column is missing"),
+        ("nulls", "not null"),
+        ("duplicate_keys", "unique"),
+    ],
+)
+def test_bad_data_stops_the_run_before_training(world, package, bad, said):
+    world.data(seed=1, bad=bad)
+
+    result = world.run(package())
+
+    assert said in refused_at(result, "validate_data", "contract")
+    [problem] = result.records["validate_data"]["facts"]["problems"]
+    assert said in problem["rule"]
+    assert problem["count"] > 0
+    assert len(problem["examples"]) == (0 if bad == "missing_column" else min(3, problem["count"]))
+    assert "train_model" not in result.records
+    assert f"{problem['table']}.{problem['column']}" in objects.read_bytes(
+        objects.join(world.store, "runs", "toy-1", "validate_data.html")
+    ).decode()
+    assert said in world.page()
+
+
+def test_a_leaking_split_is_not_trained_on(world, package):
+    world.data(seed=1)
+    leak = "import polars as pl\np = Path(prepared.path)\npl.concat([pl.read_parquet(p / n) for n in ('train.parquet', 'test_unseen.parquet')]).write_parquet(p / 'train.parquet')"
+
+    result = world.run(package().tamper("prepare_data", "facts.update", leak))
+
+    assert "of the test by unseen entities are in the training rows too" in refused_at(result, "train_model", "split")
+
+
+def test_an_onnx_file_changed_after_its_conversion_goes_no_further(world, package):
+    world.data(seed=1)
+    change = "onnx_file = Path(onnx_model.path)\nonnx_file.write_bytes(onnx_file.read_bytes() + b'\\x00')"
+
+    result = world.run(package().tamper("convert_to_onnx", "return done.onnx_sha256", change))
+
+    # evaluate_model stands beside, and may or may not have run
+    result.records.pop("evaluate_model", None)
+    assert "is not the one that was converted" in refused_at(result, "validate_onnx", "onnx-hash")
+    assert world.registry.versions("toy") == []
+
+
+def test_a_worse_candidate_is_blocked_and_the_champion_stays(world, package, champion):
+    world.data(seed=1)
+    champion.put_into(world)
+
+    result = world.run(package(), hyperparameters={"epochs": 1, "learning_rate": 1e-9})
+
+    said = refused_at(result, "decide", "decision")
+    assert "champion version 1" in said
+    assert result.records["decide"]["facts"]["verdict"] == "block"
+    assert result.records["decide"]["facts"]["compared"]["high"] < 0
+    assert [version.version for version in world.registry.versions("toy")] == ["1"]
+    assert world.registry.alias("toy", "champion").version == "1"
+    assert "block" in world.page()
+
+
+def test_a_champion_of_another_contract_is_not_compared(world, package, champion):
+    world.data(seed=1)
+    champion.put_into(world, contract="0" * 64)
+
+    result = world.run(package())
+
+    assert "made under another contract (000000000000…" in refused_at(result, "decide", "decision")
+    assert [version.version for version in world.registry.versions("toy")] == ["1"]
+
+
+def test_a_refused_bucket_leaves_nothing_visible(s3_world, s3, package):
+    s3_world.data(seed=1)
+    s3.put_policy("models", {"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::models/store/models/*"}]})
+
+    result = s3_world.run(package())
+
+    assert result.state == "FAILED"
+    error = result.records["publish_model"]["error"]
+    assert error["kind"] == "error"
+    assert "store/models/toy" in error["where"]
+    assert s3_world.registry.versions("toy") == []
+    assert objects.names(objects.join(s3_world.store, "models")) == []
+    assert error["what"] in s3_world.page()
+
+
+def test_the_same_url_with_new_bytes_is_trained_anew_even_with_kfps_cache(world, package, tmp_path):
+    world.data(seed=1)
+    cached = [world.run_with_cache(package(), tmp_path / "cache") for _ in range(2)]
+    world.data(seed=2)
+
+    anew = world.run_with_cache(package(), tmp_path / "cache")
+
+    assert "train_model" in cached[0]
+    assert "train_model" not in cached[1]  # nothing changed: KFP took it from its cache
+    assert "fetch_data" in cached[1]  # but looked
+    assert anew["train_model"]["facts"]["data_version"] != cached[0]["train_model"]["facts"]["data_version"]
+    assert anew["train_model"]["facts"]["weights_sha256"] != cached[0]["train_model"]["facts"]["weights_sha256"]
+    files = [path for path in world.folder.rglob("*") if path.is_file()]
+    assert "model.keras" in {path.name for path in files}
+    assert [path for path in files if path.suffix in (".pkl", ".joblib", ".npy") or path.read_bytes()[:1] == b"\x80"] == []
