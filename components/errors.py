@@ -17,4 +17,3 @@ class GateRefused(StepError):
     def __init__(self, what: str, *, gate: str, where: str, do: str) -> None:
         super().__init__(what, where=where, do=do)
         self.gate = gate
-

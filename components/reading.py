@@ -1,4 +1,4 @@
-"""What steps read of one another: prepared rows in batches, however large the file, and an ONNX file only if it is the right one."""
+"""What steps read of one another: prepared rows in batches, and an ONNX file only if it is the right one."""
 
 from __future__ import annotations
 
@@ -35,13 +35,17 @@ def raw_inputs(rows: pl.DataFrame, features: Sequence[Feature]) -> Raw:
 def batches(
     path: Path, features: Sequence[Feature], label: str, size: int, rng: np.random.Generator | None = None
 ) -> Iterator[tuple[Raw, npt.NDArray[np.int32]]]:
-    """Inputs and labels of at most `size` rows at a time; with `rng`, mixed: the row groups, and the rows within a window of them."""
+    """Inputs and labels of `size` rows at a time (the last: fewer); `rng` mixes row groups, and rows in a window of them."""
     file = pq.ParquetFile(path)
     columns = [*(f.name for f in features), label]
     order = np.arange(file.num_row_groups) if rng is None else rng.permutation(file.num_row_groups)
-    left = pl.DataFrame()  # fewer rows than a batch: they begin the next window, so that only the very last batch is short
+    left = (
+        pl.DataFrame()
+    )  # fewer rows than a batch: they begin the next window, so that only the very last batch is short
     for start in range(0, len(order), WINDOW):
-        rows = pl.DataFrame(pl.from_arrow(file.read_row_groups(order[start : start + WINDOW].tolist(), columns=columns)))
+        rows = pl.DataFrame(
+            pl.from_arrow(file.read_row_groups(order[start : start + WINDOW].tolist(), columns=columns))
+        )
         mixed = rows if rng is None else rows[rng.permutation(len(rows))]
         window = pl.concat([left, mixed]) if len(left) else mixed
         whole = len(window) if start + WINDOW >= len(order) else len(window) // size * size

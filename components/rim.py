@@ -37,7 +37,14 @@ def recorded(step: str, store: str) -> Iterator[dict[str, Any]]:
     url = objects.join(run_folder(store), f"{step}.json")
     started = datetime.now(timezone.utc)
     facts: dict[str, Any] = {}
-    record = {"step": step, "state": "RUNNING", "started": _iso(started), "finished": None, "seconds": None, "error": None}
+    record = {
+        "step": step,
+        "state": "RUNNING",
+        "started": _iso(started),
+        "finished": None,
+        "seconds": None,
+        "error": None,
+    }
     objects.write_json(url, {**record, "facts": facts})
     try:
         yield facts

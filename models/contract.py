@@ -20,6 +20,7 @@ from pandera.errors import SchemaErrors
 EXAMPLES = 3
 _DTYPES = {pl.Boolean: "bool", pl.Int64: "int64", pl.Float64: "float32"}  # what a table holds -> what the graph takes
 _TYPE_RULE = "dtype"
+_MANY = 12  # more allowed values than this are counted in a sentence, not listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,9 @@ class Contract:
         return tuple(
             Feature(
                 name=name,
-                dtype=_DTYPES[type(column.dtype.type) if isinstance(column.dtype.type, pl.DataType) else column.dtype.type],
+                dtype=_DTYPES[
+                    type(column.dtype.type) if isinstance(column.dtype.type, pl.DataType) else column.dtype.type
+                ],
                 **_limits(column),
                 role=column.metadata["role"],
             )
@@ -99,7 +102,15 @@ class Contract:
         rules = {
             "tables": {name: _described(schema) for name, schema in self.tables.items()},
             "references": [asdict(reference) for reference in self.references],
-            "rest": [self.rows, self.target, self.time, self.entity, self.classes, dict(self.min_rows), self.max_age_days],
+            "rest": [
+                self.rows,
+                self.target,
+                self.time,
+                self.entity,
+                self.classes,
+                dict(self.min_rows),
+                self.max_age_days,
+            ],
         }
         return hashlib.sha256(json.dumps(rules, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -185,6 +196,8 @@ def _schema_problems(table: str, schema: pa.DataFrameSchema, rows: pl.DataFrame)
 
 def _in_words(check: str) -> str:
     named = {"not_nullable": "not null", "field_uniqueness": "unique", "multiple_fields_uniqueness": "unique together"}
+    if check.startswith("isin(") and check.count(",") >= _MANY:
+        return f"one of the {check.count(',') + 1} values of the contract"
     return named.get(check, check)
 
 
@@ -202,7 +215,9 @@ def _reference_problems(reference: Reference, tables: Mapping[str, pl.DataFrame]
     if rows.schema[reference.column] != targets.schema[reference.to_column]:
         return []  # the type is wrong in one of them: said already
     known = targets[reference.to_column].drop_nulls().unique().implode()
-    lost = rows.with_row_index("__at").filter(pl.col(reference.column).is_not_null() & ~pl.col(reference.column).is_in(known))
+    lost = rows.with_row_index("__at").filter(
+        pl.col(reference.column).is_not_null() & ~pl.col(reference.column).is_in(known)
+    )
     if lost.is_empty():
         return []
     rule = f"a value of {reference.to_table}.{reference.to_column}"

@@ -30,7 +30,7 @@ class Check:
     def sentence(self) -> str:
         if self.value is None:
             return f"{self.name} is missing; wanted {self.condition} {self.limit:g}"
-        return f"{self.name} is {self.value:.4g}; wanted {self.condition} {self.limit:g}"
+        return f"{self.name} is {self.value:.6g}; wanted {self.condition} {self.limit:g}"
 
     def row(self) -> dict[str, Any]:
         """As it stands in a step's record and on the page of the run."""

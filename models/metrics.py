@@ -78,7 +78,11 @@ def confusion(scores: Scores, truth: Labels) -> list[list[int]]:
 
 
 def paired_difference(
-    candidate: npt.NDArray[np.bool_], champion: npt.NDArray[np.bool_], entities: npt.NDArray[Any], confidence: float, resamples: int = 2000
+    candidate: npt.NDArray[np.bool_],
+    champion: npt.NDArray[np.bool_],
+    entities: npt.NDArray[Any],
+    confidence: float,
+    resamples: int = 2000,
 ) -> tuple[float, float, float]:
     """Difference of two hit rates on the same rows, with the ends of its percentile interval by the cluster bootstrap.
 

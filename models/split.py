@@ -29,7 +29,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.days < 1:
             raise ValueError(f"`days` is at least 1, not {self.days}")
-        if not (0 < self.unseen and 0 < self.validation and self.unseen + self.validation < 1):
+        if not (self.unseen > 0 and self.validation > 0 and self.unseen + self.validation < 1):
             shares = f"{self.unseen} and {self.validation}"
             raise ValueError(f"`unseen` and `validation` are shares above 0 that leave a rest, not {shares}")
 
@@ -64,7 +64,9 @@ def parted(rows: pl.DataFrame, time: str, split: Split) -> pl.DataFrame:
     """
     days = rows[time].dt.date().unique().sort(descending=True)
     if len(days) <= split.days:
-        raise ValueError(f"{len(days)} day(s) of rows: at least {split.days + 1} are needed, {split.days} of them for the test")
+        raise ValueError(
+            f"{len(days)} day(s) of rows: at least {split.days + 1} are needed, {split.days} of them for the test"
+        )
     first_test_day, newest_training_day = days[split.days - 1], days[split.days]
     entities = rows.select(pl.col(ENTITY).unique())
     shares = entities.with_columns(pl.col(ENTITY).map_elements(share_of, return_dtype=pl.Float64).alias("__share"))
@@ -86,7 +88,9 @@ def leaks(train: pl.DataFrame, test_time: pl.DataFrame, test_unseen: pl.DataFram
         newest, oldest = _edge(train, time, "max"), _edge(test_time, time, "min")
         if not newest < oldest:
             found.append(f"training rows reach {newest}, and the test by time begins on {oldest}")
-    shared = train.select(pl.col(ENTITY).unique()).join(test_unseen.select(pl.col(ENTITY).unique()), on=ENTITY, how="inner")
+    shared = train.select(pl.col(ENTITY).unique()).join(
+        test_unseen.select(pl.col(ENTITY).unique()), on=ENTITY, how="inner"
+    )
     if len(shared):
         found.append(f"{len(shared)} entities of the test by unseen entities are in the training rows too")
     return found

@@ -54,10 +54,14 @@ def jukebox(
         tables, common["data_version"] = fetched.outputs["tables"], fetched.outputs["data_version"]
 
         valid = place(validate_data(tables=tables, as_of=as_of, **common), "Validate data", store_secret, memory="4Gi")
-        rows = place(prepare_data(tables=tables, **common), "Prepare data", store_secret, memory="4Gi").outputs["prepared"]
+        rows = place(prepare_data(tables=tables, **common), "Prepare data", store_secret, memory="4Gi").outputs[
+            "prepared"
+        ]
 
         training = train_model(prepared=rows, hyperparameters=hyperparameters, gpus=gpus, **common).after(valid)
-        place(training, "Train model", store_secret, cpu="2", memory="8Gi").set_accelerator_type("nvidia.com/gpu")
+        place(training, "Train model", store_secret, cpu="2", memory="8Gi", hours=24).set_accelerator_type(
+            "nvidia.com/gpu"
+        )
         training.set_accelerator_limit(gpus)
         kubernetes.add_node_selector_json(training, node_selector)
         kubernetes.add_toleration_json(training, tolerations)
@@ -65,13 +69,17 @@ def jukebox(
 
         measured = evaluate_model(prepared=rows, trained=trained, git_commit=git_commit, **common)
         evaluation = place(measured, "Evaluate model", store_secret, memory="4Gi").outputs["evaluation"]
-        onnx = place(convert_to_onnx(prepared=rows, trained=trained, **common), "Convert to ONNX", store_secret, memory="4Gi")
+        onnx = place(
+            convert_to_onnx(prepared=rows, trained=trained, **common), "Convert to ONNX", store_secret, memory="4Gi"
+        )
         exported = {"onnx_model": onnx.outputs["onnx_model"]}
         hashed = {**exported, "onnx_sha256": onnx.outputs["Output"]}
         parity = validate_onnx(**hashed, prepared=rows, trained=trained, gates=GATES, **common)
         place(parity, "Validate ONNX", store_secret, memory="4Gi")
 
-        judged = decide(**hashed, prepared=rows, evaluation=evaluation, gates=GATES, registry=registry, **common).after(parity)
+        judged = decide(**hashed, prepared=rows, evaluation=evaluation, gates=GATES, registry=registry, **common).after(
+            parity
+        )
         place(judged, "Decide", store_secret).set_caching_options(False)  # not tried again: a gate's no is final
         published = publish_model(
             **exported, prepared=rows, trained=trained, evaluation=evaluation, decision=judged.outputs["decision"],

@@ -27,5 +27,7 @@ def convert_to_onnx(
         metadata = {"model": model, "data_version": data_version, "contract": which.CONTRACT.fingerprint()}
         done = convert(Path(prepared.path), Path(trained.path), Path(onnx_model.path), which, metadata)
         facts.update(done.facts(), data_version=data_version)
-        onnx_model.metadata.update(framework="onnx", opset=done.opset, data_version=data_version, sha256=done.onnx_sha256)
+        onnx_model.metadata.update(
+            framework="onnx", opset=done.opset, data_version=data_version, sha256=done.onnx_sha256
+        )
         return done.onnx_sha256

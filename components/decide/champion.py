@@ -27,5 +27,9 @@ def find_champion(registry: str, name: str) -> Champion | None:
             do=f"put the registered file back, or move the alias `{ALIAS}` of `{name}` to a version whose file is whole",
         )
     return Champion(
-        onnx=content, version=version.version, url=version.url, sha256=version.sha256, contract=version.lineage.get("contract", "unknown")
+        onnx=content,
+        version=version.version,
+        url=version.url,
+        sha256=version.sha256,
+        contract=version.lineage.get("contract", "unknown"),
     )

@@ -64,7 +64,12 @@ class Decision:
 
 
 def decide(
-    onnx_model: Path, prepared: Path, evaluation: Mapping[str, Any], model: Model, gates: Gates, champion: Champion | None
+    onnx_model: Path,
+    prepared: Path,
+    evaluation: Mapping[str, Any],
+    model: Model,
+    gates: Gates,
+    champion: Champion | None,
 ) -> Decision:
     """Judge the ONNX file, as that is what will serve. `evaluation` holds the numbers of evaluate_model.
 
@@ -96,7 +101,10 @@ def decide(
         k = int(gates.metric.removeprefix("top_"))
         other, against = np.isin(rows[LABEL].to_numpy(), np.argsort(-prior, kind="stable")[:k]), "the class prior"
     else:
-        other, against = _right(champion.onnx, rows, classes, model.CONTRACT.features, gates), f"champion version {champion.version}"
+        other, against = (
+            _right(champion.onnx, rows, classes, model.CONTRACT.features, gates),
+            f"champion version {champion.version}",
+        )
     difference, low, high = paired_difference(own, other, rows[ENTITY].to_numpy(), gates.confidence)
     said = (
         f"{gates.metric} {own.mean():.4f} against {other.mean():.4f} of {against} on the same {len(rows)} rows: "
@@ -135,7 +143,9 @@ def floors_and_ceilings(sets: Mapping[str, Mapping[str, Any]], gates: Gates) -> 
     ]
 
 
-def _right(content: bytes, rows: pl.DataFrame, classes: Sequence[str], features: Sequence[Feature], gates: Gates) -> Any:
+def _right(
+    content: bytes, rows: pl.DataFrame, classes: Sequence[str], features: Sequence[Feature], gates: Gates
+) -> Any:
     """Row by row: does this model name the true class among its first k? A class that it does not know is a miss."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     k, right = int(gates.metric.removeprefix("top_")), []

@@ -53,7 +53,9 @@ def evaluate(prepared: Path, trained: Path, folder: Path, model: Model, about: d
     for name, content in scores.items():
         if lost := int((~np.isfinite(content)).any(axis=1).sum()):
             do = "train again with a lower `learning_rate`, and look for a feature that is not finite"
-            raise StepError(f"the network answers {lost} of {len(content)} rows with no number", where=SETS[name], do=do)
+            raise StepError(
+                f"the network answers {lost} of {len(content)} rows with no number", where=SETS[name], do=do
+            )
     sets = {name: summary(scores[name], truth[name], prior) for name in SETS}
     slices = _slices(rows["time"], scores["time"], truth["time"], model)
     evaluation = Evaluation(
@@ -66,7 +68,9 @@ def evaluate(prepared: Path, trained: Path, folder: Path, model: Model, about: d
         model_card=model_card(model, sets, slices, classes, read_json(trained, "hyperparameters"), about),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(evaluation.facts(), indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / "evaluation.json").write_text(
+        json.dumps(evaluation.facts(), indent=1, ensure_ascii=False), encoding="utf-8"
+    )
     (folder / "model_card.md").write_text(evaluation.model_card, encoding="utf-8")
     return evaluation
 
@@ -74,7 +78,8 @@ def evaluate(prepared: Path, trained: Path, folder: Path, model: Model, about: d
 def predict(network: keras.Model, rows: pl.DataFrame, model: Model) -> np.ndarray:
     """Probabilities of shape (rows, classes), float32, in batches."""
     parts = [
-        np.asarray(network.predict_on_batch(raw_inputs(some, model.CONTRACT.features))) for some in rows.iter_slices(_ROWS_AT_ONCE)
+        np.asarray(network.predict_on_batch(raw_inputs(some, model.CONTRACT.features)))
+        for some in rows.iter_slices(_ROWS_AT_ONCE)
     ]
     return np.concatenate(parts)
 
@@ -82,7 +87,11 @@ def predict(network: keras.Model, rows: pl.DataFrame, model: Model) -> np.ndarra
 def _slices(rows: pl.DataFrame, scores: np.ndarray, truth: np.ndarray, model: Model) -> list[dict[str, Any]]:
     right = hits(scores, truth, 1)
     masks = {name: mask.fill_null(False).to_numpy() for name, mask in model.slices(rows).items()}
-    return [{"name": name, "rows": int(at.sum()), "top_1": float(right[at].mean())} for name, at in masks.items() if at.any()]
+    return [
+        {"name": name, "rows": int(at.sum()), "top_1": float(right[at].mean())}
+        for name, at in masks.items()
+        if at.any()
+    ]
 
 
 def model_card(
@@ -119,6 +128,10 @@ def model_card(
         "",
         f"- One entity may truly belong to many classes of `{model.CONTRACT.target}`; top-1 then has a ceiling far below 1.",
         "- On unseen entities, expect the second row of the table, not the first.",
-        *([f"- Weakest slice: {weakest['name']}, top-1 {weakest['top_1']:.3f} on {weakest['rows']} rows."] if weakest else []),
+        *(
+            [f"- Weakest slice: {weakest['name']}, top-1 {weakest['top_1']:.3f} on {weakest['rows']} rows."]
+            if weakest
+            else []
+        ),
     ]
     return "\n".join(lines) + "\n"

@@ -8,9 +8,9 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def fetch_data(
-    source: str, as_of: str, model: str, store: str, tables: dsl.Output[dsl.Dataset]
-) -> NamedTuple("Fetched", [("data_version", str), ("rows", int)]):
+def fetch_data(source: str, as_of: str, model: str, store: str, tables: dsl.Output[dsl.Dataset]) -> NamedTuple(
+    "Fetched", [("data_version", str), ("rows", int)]
+):
     """Every table of the model's contract as Parquet, and the hash of what they say."""
     from dataclasses import asdict
     from pathlib import Path

@@ -62,7 +62,9 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
     last_day = day(as_of)
     folder.mkdir(parents=True, exist_ok=True)
     contract, tables, dropped = model.CONTRACT, [], 0
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # on the same disk, so that all tables appear at the end, or none
+    with tempfile.TemporaryDirectory(
+        dir=folder
+    ) as scratch:  # on the same disk, so that all tables appear at the end, or none
         if source.startswith(SYNTHETIC):
             _generate(source, Path(scratch) / "synthetic", model)
         origin = str(Path(scratch) / "synthetic") if source.startswith(SYNTHETIC) else source
@@ -70,7 +72,12 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
         for name, url in urls.items():
             found = _read(url, Path(scratch))
             rows = _typed(found, contract, name)
-            if last_day and name == contract.rows and contract.time in rows.columns and rows.schema[contract.time].is_temporal():
+            if (
+                last_day
+                and name == contract.rows
+                and contract.time in rows.columns
+                and rows.schema[contract.time].is_temporal()
+            ):
                 later = pl.col(contract.time).dt.date() > last_day
                 kept = rows.filter(~later.fill_null(False))  # a row without a time is for the validation to show
                 dropped += len(rows) - len(kept)
@@ -81,9 +88,14 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
             ignored = [column for column in found.columns if column not in rows.columns]
             tables.append(
                 FetchedTable(
-                    name=name, url=shown, rows=len(rows), columns=rows.columns, ignored=ignored,
-                    bytes=path.stat().st_size, sha256=content_sha256(rows),
-                )  # fmt: skip
+                    name=name,
+                    url=shown,
+                    rows=len(rows),
+                    columns=rows.columns,
+                    ignored=ignored,
+                    bytes=path.stat().st_size,
+                    sha256=content_sha256(rows),
+                )
             )
         for name in urls:
             (Path(scratch) / f"{name}.done").replace(folder / f"{name}.parquet")
@@ -123,7 +135,9 @@ def _generate(source: str, folder: Path, model: Model) -> None:
     try:
         model.generate(folder, **options)
     except (TypeError, ValueError) as error:  # an option that the generator does not know, or cannot read
-        raise StepError(f"the generator refuses: {error}", where=source, do="write options as `synthetic:?days=30&seed=7`") from error
+        raise StepError(
+            f"the generator refuses: {error}", where=source, do="write options as `synthetic:?days=30&seed=7`"
+        ) from error
 
 
 def _find(source: str, table: str) -> str:
@@ -148,7 +162,9 @@ def _read(url: str, scratch: Path) -> pl.DataFrame:
         return pl.read_parquet(local)
     except (pl.exceptions.PolarsError, OSError) as error:
         line = str(error).strip().splitlines()[0]
-        raise StepError(f"cannot be read as {local.suffix[1:]}: {line}", where=url, do="write the file anew, whole") from error
+        raise StepError(
+            f"cannot be read as {local.suffix[1:]}: {line}", where=url, do="write the file anew, whole"
+        ) from error
 
 
 def _typed(rows: pl.DataFrame, contract: Contract, table: str) -> pl.DataFrame:
@@ -168,7 +184,9 @@ def _typed(rows: pl.DataFrame, contract: Contract, table: str) -> pl.DataFrame:
 def _cast(found: pl.Series, wanted: Any) -> pl.Series:
     try:
         if found.dtype == pl.String and wanted == pl.Boolean:
-            cast = found.str.to_lowercase().replace_strict({"true": True, "false": False, "1": True, "0": False}, default=None)
+            cast = found.str.to_lowercase().replace_strict(
+                {"true": True, "false": False, "1": True, "0": False}, default=None
+            )
             cast = cast.cast(pl.Boolean)
         elif found.dtype == pl.String and isinstance(wanted, pl.Datetime):
             cast = found.str.to_datetime(time_unit="us", strict=False)

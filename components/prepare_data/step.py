@@ -68,7 +68,9 @@ def _prepare(scans: dict[str, pl.LazyFrame], folder: Path, model: Model) -> Prep
         raise StepError(f"{error}", where=f"{contract.rows}.{contract.time}", do="fetch more days") from error
     classes = rows.filter(pl.col("part") == "train")[contract.target].unique().sort().to_list()
     if len(classes) < 2:
-        raise StepError(f"{len(classes)} class(es) to learn", where=f"{contract.rows}.{contract.target}", do="fetch more rows")
+        raise StepError(
+            f"{len(classes)} class(es) to learn", where=f"{contract.rows}.{contract.target}", do="fetch more rows"
+        )
     known = rows.filter(pl.col(contract.target).is_in(classes))
     dropped += _drop(f"class of `{contract.target}` not in the training rows", len(rows) - len(known))
     index = {name: number for number, name in enumerate(classes)}
@@ -77,7 +79,9 @@ def _prepare(scans: dict[str, pl.LazyFrame], folder: Path, model: Model) -> Prep
     parts = {part: labelled.filter(pl.col("part") == part).drop("part", contract.target) for part in PARTS}
     for part, content in parts.items():
         if content.is_empty():
-            raise StepError(f"the part `{part}` has no rows", where=str(contract.rows), do="fetch more days or more rows")
+            raise StepError(
+                f"the part `{part}` has no rows", where=str(contract.rows), do="fetch more days or more rows"
+            )
         content.write_parquet(folder / f"{part}.parquet", row_group_size=_ROWS_A_GROUP)
     train = parts["train"]
     counts = train[LABEL].value_counts().sort(LABEL)["count"]
@@ -116,8 +120,12 @@ def _drop(why: str, rows: int) -> list[dict[str, Any]]:
 
 def _profile(feature: Feature, values: pl.Series) -> dict[str, Any]:
     """Statistics of one feature on the training rows: scales of the network, and what drift is later measured against."""
-    numbers = values.cast(pl.Float64).to_numpy()  # numpy sums in one order; polars' threads do not, and the last digit moves
-    quantiles = dict(zip(_QUANTILES, np.quantile(numbers, list(_QUANTILES.values()), method="nearest").tolist(), strict=True))
+    numbers = values.cast(
+        pl.Float64
+    ).to_numpy()  # numpy sums in one order; polars' threads do not, and the last digit moves
+    quantiles = dict(
+        zip(_QUANTILES, np.quantile(numbers, list(_QUANTILES.values()), method="nearest").tolist(), strict=True)
+    )
     spread = {name: float(getattr(np, name)(numbers)) for name in ("mean", "std", "min", "max")}
     return {"kind": feature.dtype, "role": feature.role, **spread, **quantiles, "distinct": values.n_unique()}
 

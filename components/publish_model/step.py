@@ -58,7 +58,12 @@ def publish(
     contents = {file: source if isinstance(source, bytes) else source.read_bytes() for file, source in files.items()}
     sha256 = hashlib.sha256(contents["model.onnx"]).hexdigest()
     if verdict not in ("promote", "keep"):
-        raise GateRefused(f"the verdict is `{verdict}`", gate="decision", where="publish_model", do="publish only what decide lets pass")
+        raise GateRefused(
+            f"the verdict is `{verdict}`",
+            gate="decision",
+            where="publish_model",
+            do="publish only what decide lets pass",
+        )
     if sha256 != judged_sha256:
         raise GateRefused(
             f"the ONNX file is not the one that was judged: SHA-256 {sha256[:12]}…, judged {judged_sha256[:12]}…",

@@ -1,7 +1,8 @@
 """How KFP runs the training: its accelerator, node and tolerations are set by the pipeline.
 
 `gpus` is a parameter of the step, too: the step refuses to train on a CPU what was promised a GPU, and KFP 2.17 hands a number of
-accelerators on to a step inside an exit handler only if the step takes it as an input ("pipelinechannel--gpus not found" otherwise).
+accelerators on to a step inside an exit handler only if the step takes it as an input
+("pipelinechannel--gpus not found" otherwise).
 """
 
 from kfp import dsl

@@ -12,6 +12,8 @@ from components.train_model.step import Trained
 
 def training_page(trained: Trained) -> str:
     """Self-contained HTML."""
-    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     charts = {name: curve(trained.history, name, trained.best_epoch) for name in ("loss", "accuracy")}
     return pages.get_template("page.html.j2").render(trained=trained, charts=charts)

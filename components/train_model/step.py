@@ -49,7 +49,9 @@ class Trained:
 
 def require_clean_split(prepared: Path, time: str) -> None:
     """Refuse to learn from rows by which the model will be judged. Reads the rows, and believes no summary of them."""
-    train, validation, test_time, unseen = (pl.read_parquet(prepared / f"{part}.parquet", columns=[ENTITY, time]) for part in PARTS)
+    train, validation, test_time, unseen = (
+        pl.read_parquet(prepared / f"{part}.parquet", columns=[ENTITY, time]) for part in PARTS
+    )
     if found := leaks(pl.concat([train, validation]), test_time, unseen, time):
         raise GateRefused(
             f"the split leaks: {'; '.join(found)}",
@@ -59,7 +61,9 @@ def require_clean_split(prepared: Path, time: str) -> None:
         )
 
 
-def train(prepared: Path, folder: Path, name: str, model: Model, hyperparameters: dict[str, Any], gpus: int = 0) -> Trained:
+def train(
+    prepared: Path, folder: Path, name: str, model: Model, hyperparameters: dict[str, Any], gpus: int = 0
+) -> Trained:
     """Fit the model's network to `train.parquet`, read in batches, and write `model.keras` (always float32) into `folder`.
 
     A GPU is used where there is one; `gpus` says how many there must be.
@@ -71,7 +75,9 @@ def train(prepared: Path, folder: Path, name: str, model: Model, hyperparameters
     try:
         settings = parse(model.Hyperparameters, hyperparameters)
     except ValueError as error:
-        raise StepError(str(error), where="parameter hyperparameters", do="see the model's hyperparameters.py") from error
+        raise StepError(
+            str(error), where="parameter hyperparameters", do="see the model's hyperparameters.py"
+        ) from error
     require_clean_split(prepared, model.CONTRACT.time)
     classes, profile = read_json(prepared, "classes"), read_json(prepared, "profile")
     device, precision = _device(settings.precision, gpus)
@@ -90,7 +96,9 @@ def train(prepared: Path, folder: Path, name: str, model: Model, hyperparameters
             at = int(np.argmin(np.isfinite(values))) + 1
             raise StepError(f"`{curve}` is no number in epoch {at}", where="the training", do="lower `learning_rate`")
     exported = network
-    if precision != "float32":  # what is judged, converted and served computes in float32, whatever computed the weights
+    if (
+        precision != "float32"
+    ):  # what is judged, converted and served computes in float32, whatever computed the weights
         exported = model.build_network(settings, profile, classes)
         exported.set_weights(network.get_weights())
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +133,9 @@ def weights_sha256(network: keras.Model) -> str:
 
 def environment() -> dict[str, Any]:
     """Python, platform and every installed package with its version."""
-    packages = sorted({(d.metadata["Name"], d.version) for d in distributions() if d.metadata["Name"]}, key=lambda p: p[0].lower())
+    packages = sorted(
+        {(d.metadata["Name"], d.version) for d in distributions() if d.metadata["Name"]}, key=lambda p: p[0].lower()
+    )
     return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": dict(packages)}
 
 
@@ -140,7 +150,11 @@ def _device(precision: str, wanted: int) -> tuple[str, str]:
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
-    name = f"GPU: {details.get('device_name', 'unknown')}" if gpus else f"CPU: {platform.processor() or platform.machine()}"
+    name = (
+        f"GPU: {details.get('device_name', 'unknown')}"
+        if gpus
+        else f"CPU: {platform.processor() or platform.machine()}"
+    )
     if precision != "auto":
         return name, precision
     tensor_cores = details.get("compute_capability", (0, 0)) >= (7, 0)  # below it, half precision is no faster
@@ -166,7 +180,9 @@ def _fit(network: keras.Model, prepared: Path, model: Model, settings: Hyperpara
         verbose=0,
     )
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
-    history.setdefault("val_loss", [float("nan")] * len(history["loss"]))  # TerminateOnNaN ends an epoch before its validation
+    history.setdefault(
+        "val_loss", [float("nan")] * len(history["loss"])
+    )  # TerminateOnNaN ends an epoch before its validation
     return history
 
 
@@ -181,7 +197,11 @@ def _dataset(path: Path, model: Model, size: int, rng: np.random.Generator | Non
         tf.TensorSpec((None,), tf.int32),
     )
     count = -(-row_count(path) // size)
-    return tf.data.Dataset.from_generator(rows, output_signature=signature).apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+    return (
+        tf.data.Dataset.from_generator(rows, output_signature=signature)
+        .apply(tf.data.experimental.assert_cardinality(count))
+        .prefetch(2)
+    )
 
 
 class _Progress(keras.callbacks.Callback):

@@ -31,7 +31,14 @@ class Validation:
         """As the run's record and page have it."""
         passed = not self.problems
         sentence = f"{len(self.problems)} of {self.rules} rules of the contract are broken; wanted 0"
-        gate = {"name": GATE, "value": len(self.problems), "condition": "<=", "limit": 0, "passed": passed, "sentence": sentence}
+        gate = {
+            "name": GATE,
+            "value": len(self.problems),
+            "condition": "<=",
+            "limit": 0,
+            "passed": passed,
+            "sentence": sentence,
+        }
         return {**asdict(self), "gates": [gate]}
 
     def require(self) -> None:
@@ -46,7 +53,9 @@ class Validation:
 
     def html(self) -> str:
         """The same as a page, for KFP's own artifact view."""
-        pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        pages = Environment(
+            loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        )
         return pages.get_template("page.html.j2").render(validation=self)
 
 
@@ -62,6 +71,8 @@ def validate(folder: Path, model: Model, as_of: date | None = None) -> Validatio
     )
 
 
-def _freshness(tables: Mapping[str, pl.DataFrame], rows: str, time: str, as_of: date | None, limit: int) -> dict[str, Any]:
+def _freshness(
+    tables: Mapping[str, pl.DataFrame], rows: str, time: str, as_of: date | None, limit: int
+) -> dict[str, Any]:
     newest = tables[rows][time].max() if time in tables[rows].columns else None
     return {"newest": str(newest or "unknown"), "as_of": str(as_of or "not judged"), "limit_days": limit}

@@ -38,7 +38,9 @@ class Parity:
     def checks(self, gates: Gates) -> list[Check]:
         return [
             Check(name="parity.max_difference", value=self.max_difference, condition="<=", limit=gates.max_difference),
-            Check(name="parity.argmax_agreement", value=self.argmax_agreement, condition=">=", limit=gates.min_agreement),
+            Check(
+                name="parity.argmax_agreement", value=self.argmax_agreement, condition=">=", limit=gates.min_agreement
+            ),
         ]
 
     def facts(self, gates: Gates) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def slices(rows: pl.DataFrame) -> dict[str, pl.Series]:
     }
 
 
-def build_network(hyperparameters: Hyperparameters, profile: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> keras.Model:
+def build_network(
+    hyperparameters: Hyperparameters, profile: Mapping[str, Mapping[str, Any]], classes: Sequence[str]
+) -> keras.Model:
     """See `models.jukebox.network`; Keras is imported only when a network is wanted."""
     from models.jukebox.network import build_network as build
 

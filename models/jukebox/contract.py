@@ -11,10 +11,11 @@ import polars as pl
 
 from models.contract import Contract, Reference
 
-COUNTRIES = tuple(
-    "AE AR AT AU BE BG BO BR BY CA CH CL CO CR CZ DE DK DO EC EE EG ES FI FR GB GR GT HK HN HU ID IE IL IN IS IT "
-    "JP KR KZ LT LU LV MA MX MY NG NI NL NO NZ PA PE PH PK PL PT PY RO SA SE SG SK SV TH TR TW UA US UY VE VN ZA".split()
-)
+_CODES = """
+AE AR AT AU BE BG BO BR BY CA CH CL CO CR CZ DE DK DO EC EE EG ES FI FR GB GR GT HK HN HU ID IE IL IN IS IT
+JP KR KZ LT LU LV MA MX MY NG NI NL NO NZ PA PE PH PK PL PT PY RO SA SE SG SK SV TH TR TW UA US UY VE VN ZA
+"""
+COUNTRIES = tuple(_CODES.split())  # ISO 3166-1 alpha-2
 DATE = pl.Datetime("us")
 
 
@@ -73,7 +74,9 @@ CONTRACT = Contract(
     # A recording, not an id: one in thirty songs stands in the table under several ids with the same audio features.
     entity=_AUDIO,
     classes=COUNTRIES,
-    references=(Reference(table="song_rankings", column="spotify_id", to_table="song_properties", to_column="spotify_id"),),
+    references=(
+        Reference(table="song_rankings", column="spotify_id", to_table="song_properties", to_column="spotify_id"),
+    ),
     min_rows={"song_properties": 50, "song_rankings": 500},
     max_age_days=3,
 )

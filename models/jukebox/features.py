@@ -54,7 +54,9 @@ def encode(feature: Feature, raw: keras.KerasTensor, statistics: Mapping[str, An
     raise ValueError(f"feature `{feature.name}` has the role `{feature.role}`, which has no recipe here")
 
 
-def _standard(value: keras.KerasTensor, statistics: Mapping[str, Any], number: Callable[[float], float]) -> keras.KerasTensor:
+def _standard(
+    value: keras.KerasTensor, statistics: Mapping[str, Any], number: Callable[[float], float]
+) -> keras.KerasTensor:
     """Centre on the median and divide by the spread; constants, as tf2onnx loses what a Normalization layer captures."""
     low, middle, high = (number(float(statistics[quantile])) for quantile in ("q05", "q50", "q95"))
     spread = abs(high - low) / _SPREAD or 1.0

@@ -12,7 +12,9 @@ from models.jukebox.features import encode
 from models.jukebox.hyperparameters import Hyperparameters
 
 
-def build_network(hyperparameters: Hyperparameters, profile: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> keras.Model:
+def build_network(
+    hyperparameters: Hyperparameters, profile: Mapping[str, Mapping[str, Any]], classes: Sequence[str]
+) -> keras.Model:
     """A dense network on encoded features; its last layer computes in float32 whatever the training's precision."""
     inputs = {f.name: keras.Input((1,), dtype=f.dtype, name=f.name) for f in CONTRACT.features}
     encoded = [column for f in CONTRACT.features for column in encode(f, inputs[f.name], profile[f.name])]

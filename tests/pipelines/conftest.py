@@ -49,7 +49,9 @@ class Package:
 
     def tamper(self, step: str, before: str, code: str) -> Package:
         """Put a line into a step's own code, before the line that begins with `before`: what a bug or a stranger would do."""
-        command = self.documents[0]["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]["command"]
+        command = self.documents[0]["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"][
+            "command"
+        ]
         [at] = [number for number, text in enumerate(command) if f"def {step}(" in text]
         lines = command[at].splitlines()
         [line] = [number for number, text in enumerate(lines) if text.lstrip().startswith(before)]
@@ -107,14 +109,24 @@ class World:
         path.write_bytes(package.content())
         arguments = {"source": self.source, "store": self.store, "registry": self.registry_url}
         subprocess.run(
-            [sys.executable, "-c", RUN_WITH_CACHE, str(path), str(self.folder / run), str(cache), json.dumps(arguments)],
+            [
+                sys.executable,
+                "-c",
+                RUN_WITH_CACHE,
+                str(path),
+                str(self.folder / run),
+                str(cache),
+                json.dumps(arguments),
+            ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PIPELINE_RUN_ID": run},
             check=True,
             capture_output=True,
         )
         folder = objects.join(self.store, "runs", run)
-        found = [objects.read_json(objects.join(folder, name)) for name in objects.names(folder) if name.endswith(".json")]
+        found = [
+            objects.read_json(objects.join(folder, name)) for name in objects.names(folder) if name.endswith(".json")
+        ]
         return {record["step"]: record for record in found}
 
     def page(self) -> str:

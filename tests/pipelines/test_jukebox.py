@@ -36,7 +36,9 @@ def tasks(compiled):
 
 
 def test_the_drawing_is_the_graph(tasks):
-    steps = {name: {task.replace("-", "_") for task in given.get("dependentTasks", [])} for name, given in tasks.items()}
+    steps = {
+        name: {task.replace("-", "_") for task in given.get("dependentTasks", [])} for name, given in tasks.items()
+    }
 
     drawn = {step: set(upstream) for step, upstream in module.GRAPH.items()}
 
@@ -45,7 +47,9 @@ def test_the_drawing_is_the_graph(tasks):
         return set(graph[step]).union(*(reached(graph, upstream) for upstream in graph[step]))
 
     compiled_graph = {name.replace("-", "_"): upstream for name, upstream in steps.items()}
-    assert {step: reached(drawn, step) for step in drawn} == {step: reached(compiled_graph, step) for step in compiled_graph}
+    assert {step: reached(drawn, step) for step in drawn} == {
+        step: reached(compiled_graph, step) for step in compiled_graph
+    }
 
 
 def test_validation_and_preparation_are_independent_siblings(tasks):
@@ -70,7 +74,10 @@ def test_what_looks_at_the_world_is_never_cached(tasks):
 def test_gates_are_constants_of_the_package(compiled, tasks):
     spec, _ = compiled
     for name in ("validate-onnx", "decide", "publish-model"):
-        assert tasks[name]["inputs"]["parameters"]["gates"]["runtimeValue"]["constant"] == models.load("jukebox").GATES.constants()
+        assert (
+            tasks[name]["inputs"]["parameters"]["gates"]["runtimeValue"]["constant"]
+            == models.load("jukebox").GATES.constants()
+        )
     assert "gates" not in spec["root"]["inputDefinitions"]["parameters"]
 
 
@@ -85,11 +92,16 @@ def test_every_task_has_resources_a_name_and_its_run_id(compiled):
     spec, platform = compiled
     for name, executor in spec["deploymentSpec"]["executors"].items():
         resources = executor["container"]["resources"]
-        assert resources["resourceCpuLimit"] and resources["resourceCpuRequest"], name
-        assert resources["resourceMemoryLimit"] and resources["resourceMemoryRequest"], name
+        assert resources["resourceCpuLimit"], name
+        assert resources["resourceCpuRequest"], name
+        assert resources["resourceMemoryLimit"], name
+        assert resources["resourceMemoryRequest"], name
         settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][name]
-        assert {"name": "PIPELINE_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"} in settings["fieldPathAsEnv"]
+        assert {"name": "PIPELINE_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"} in settings[
+            "fieldPathAsEnv"
+        ]
         assert settings["secretAsEnv"][0]["optional"] is True
+        assert settings["activeDeadlineSeconds"] == str((24 if name == "exec-train-model" else 1) * 3600)
 
 
 def test_where_training_runs_is_a_parameter_of_the_run(compiled):

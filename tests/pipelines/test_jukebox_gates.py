@@ -13,7 +13,16 @@ from storage import objects
 from tests.pipelines.conftest import TOY, states
 
 pytestmark = pytest.mark.pipeline
-STEPS = ["fetch_data", "validate_data", "prepare_data", "train_model", "evaluate_model", "convert_to_onnx", "validate_onnx", "decide"]
+STEPS = [
+    "fetch_data",
+    "validate_data",
+    "prepare_data",
+    "train_model",
+    "evaluate_model",
+    "convert_to_onnx",
+    "validate_onnx",
+    "decide",
+]
 
 
 def refused_at(result, step, gate):
@@ -75,15 +84,20 @@ def test_bad_data_stops_the_run_before_training(world, package, bad, said):
     assert problem["count"] > 0
     assert len(problem["examples"]) == (0 if bad == "missing_column" else min(3, problem["count"]))
     assert "train_model" not in result.records
-    assert f"{problem['table']}.{problem['column']}" in objects.read_bytes(
-        objects.join(world.store, "runs", "toy-1", "validate_data.html")
-    ).decode()
+    assert (
+        f"{problem['table']}.{problem['column']}"
+        in objects.read_bytes(objects.join(world.store, "runs", "toy-1", "validate_data.html")).decode()
+    )
     assert said in world.page()
 
 
 def test_a_leaking_split_is_not_trained_on(world, package):
     world.data(seed=1)
-    leak = "import polars as pl\np = Path(prepared.path)\npl.concat([pl.read_parquet(p / n) for n in ('train.parquet', 'test_unseen.parquet')]).write_parquet(p / 'train.parquet')"
+    leak = (
+        "import polars as pl\n"
+        "train, unseen = (Path(prepared.path) / f'{part}.parquet' for part in ('train', 'test_unseen'))\n"
+        "pl.concat([pl.read_parquet(train), pl.read_parquet(unseen)]).write_parquet(train)"
+    )
 
     result = world.run(package().tamper("prepare_data", "facts.update", leak))
 
@@ -129,7 +143,19 @@ def test_a_champion_of_another_contract_is_not_compared(world, package, champion
 
 def test_a_refused_bucket_leaves_nothing_visible(s3_world, s3, package):
     s3_world.data(seed=1)
-    s3.put_policy("models", {"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::models/store/models/*"}]})
+    s3.put_policy(
+        "models",
+        {
+            "Statement": [
+                {
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": "s3:PutObject",
+                    "Resource": "arn:aws:s3:::models/store/models/*",
+                }
+            ]
+        },
+    )
 
     result = s3_world.run(package())
 
@@ -156,4 +182,6 @@ def test_the_same_url_with_new_bytes_is_trained_anew_even_with_kfps_cache(world,
     assert anew["train_model"]["facts"]["weights_sha256"] != cached[0]["train_model"]["facts"]["weights_sha256"]
     files = [path for path in world.folder.rglob("*") if path.is_file()]
     assert "model.keras" in {path.name for path in files}
-    assert [path for path in files if path.suffix in (".pkl", ".joblib", ".npy") or path.read_bytes()[:1] == b"\x80"] == []
+    assert [
+        path for path in files if path.suffix in (".pkl", ".joblib", ".npy") or path.read_bytes()[:1] == b"\x80"
+    ] == []
