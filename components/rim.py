@@ -10,7 +10,7 @@ import math
 import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -49,7 +49,8 @@ def recorded(step: str, store: str) -> Iterator[dict[str, Any]]:
     try:
         yield facts
     except BaseException as error:
-        _finish(url, record, started, facts, state="FAILED", error=_told(error))
+        with suppress(objects.StorageError):  # a store that is gone must not hide what the step died of
+            _finish(url, record, started, facts, state="FAILED", error=_told(error))
         raise
     _finish(url, record, started, facts, state="SUCCEEDED", error=None)
 

@@ -59,12 +59,15 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
     Raises:
         StepError: a table is not there, cannot be read, or `as_of` is no date.
     """
+    if not source.strip():
+        raise StepError(
+            "`source` is empty", where="parameter source", do="give it the URL of a folder, or `synthetic:?days=7`"
+        )
     last_day = day(as_of)
     folder.mkdir(parents=True, exist_ok=True)
     contract, tables, dropped = model.CONTRACT, [], 0
-    with tempfile.TemporaryDirectory(
-        dir=folder
-    ) as scratch:  # on the same disk, so that all tables appear at the end, or none
+    # Beside the target, so on the same disk: all tables appear at the end, or none.
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         if source.startswith(SYNTHETIC):
             _generate(source, Path(scratch) / "synthetic", model)
         origin = str(Path(scratch) / "synthetic") if source.startswith(SYNTHETIC) else source
@@ -115,7 +118,7 @@ def content_sha256(rows: pl.DataFrame) -> str:
     """SHA-256 of names, types, nulls and values in their order; the same whatever file they came in."""
     digest = hashlib.sha256()
     for column in rows.iter_columns():
-        digest.update(f"{column.name}\x1f{column.dtype}\x1f{len(column)}\x1e".encode())
+        digest.update(f"{column.name}\x1f{column.dtype.base_type().__name__}\x1f{len(column)}\x1e".encode())
         for start in range(0, len(column), _ROWS_A_GROUP):
             part = column.slice(start, _ROWS_A_GROUP)
             digest.update(part.is_null().to_numpy().tobytes())

@@ -66,6 +66,8 @@ def _prepare(scans: dict[str, pl.LazyFrame], folder: Path, model: Model) -> Prep
         rows = parted(with_entity(rows, contract.entity), contract.time, split)
     except ValueError as error:
         raise StepError(f"{error}", where=f"{contract.rows}.{contract.time}", do="fetch more days") from error
+    # An order of the rows' own: a join promises none, and the same rows must give the same weights.
+    rows = rows.sort(contract.time, ENTITY, contract.target)
     classes = rows.filter(pl.col("part") == "train")[contract.target].unique().sort().to_list()
     if len(classes) < 2:
         raise StepError(
@@ -120,9 +122,8 @@ def _drop(why: str, rows: int) -> list[dict[str, Any]]:
 
 def _profile(feature: Feature, values: pl.Series) -> dict[str, Any]:
     """Statistics of one feature on the training rows: scales of the network, and what drift is later measured against."""
-    numbers = values.cast(
-        pl.Float64
-    ).to_numpy()  # numpy sums in one order; polars' threads do not, and the last digit moves
+    # numpy sums in one order; polars' threads do not, and the last digit moves
+    numbers = values.cast(pl.Float64).to_numpy()
     quantiles = dict(
         zip(_QUANTILES, np.quantile(numbers, list(_QUANTILES.values()), method="nearest").tolist(), strict=True)
     )

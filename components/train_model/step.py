@@ -96,9 +96,8 @@ def train(
             at = int(np.argmin(np.isfinite(values))) + 1
             raise StepError(f"`{curve}` is no number in epoch {at}", where="the training", do="lower `learning_rate`")
     exported = network
-    if (
-        precision != "float32"
-    ):  # what is judged, converted and served computes in float32, whatever computed the weights
+    # What is judged, converted and served computes in float32, whatever computed the weights.
+    if precision != "float32":
         exported = model.build_network(settings, profile, classes)
         exported.set_weights(network.get_weights())
     folder.mkdir(parents=True, exist_ok=True)
