@@ -178,20 +178,22 @@ def test_a_store_that_is_not_there_is_said_before_the_work_begins(s3, monkeypatc
     assert began == []
 
 
-def test_a_store_that_dies_with_the_step_does_not_hide_what_the_step_died_of(run, monkeypatch):
-    def dead(url, value):
-        raise StorageError(what="gone", where=url, do="wait")
+def dead(url, value):
+    raise StorageError(what="gone", where=url, do="wait")
 
-    with pytest.raises(ValueError, match="its own reason"), recorded("count", run.store):
-        monkeypatch.setattr("storage.objects.write_json", dead)
-        raise ValueError("its own reason")
+
+def test_a_store_that_dies_with_the_step_does_not_hide_what_the_step_died_of(run, monkeypatch):
+    def die():
+        with recorded("count", run.store):
+            monkeypatch.setattr("storage.objects.write_json", dead)
+            raise ValueError("its own reason")
+
+    with pytest.raises(ValueError, match="its own reason"):
+        die()
 
     assert run.record("count")["state"] == "RUNNING"  # so the page shows it as cut off
 
 
 def test_a_store_that_dies_when_the_step_is_done_is_the_steps_failure(run, monkeypatch):
-    def dead(url, value):
-        raise StorageError(what="gone", where=url, do="wait")
-
     with pytest.raises(StorageError, match="gone"), recorded("count", run.store):
         monkeypatch.setattr("storage.objects.write_json", dead)
