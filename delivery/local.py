@@ -29,6 +29,7 @@ from storage import objects
 
 Records = dict[str, dict[str, Any]]
 POLL_SECONDS = 0.2
+POLL_REMOTE_SECONDS = 1.0  # a store over the network is asked less often: each look is some requests
 PATIENCE_SECONDS = 5.0  # between asking a run to end and ending it
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 KFP_EVENT = re.compile(
@@ -92,7 +93,7 @@ def new_run_id(pipeline: str) -> str:
 
 
 def run_package(plan: Plan, watch: Callable[[list[Progress]], None]) -> RunResult:
-    """Run it to its end, telling `watch` five times a second; on Ctrl-C and SIGTERM every process of it is ended."""
+    """Run it to its end, telling `watch` how far it is; on Ctrl-C and SIGTERM every process of it is ended."""
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="mlops-"))  # not in the folder: sockets need short paths
@@ -102,9 +103,12 @@ def run_package(plan: Plan, watch: Callable[[list[Progress]], None]) -> RunResul
     try:
         with _stopped_by_signal(plan), _started(plan, scratch) as child:
             seen = _Seen(plan)
+            remote = "://" in plan.store and not plan.store.startswith("file:")
+            pause = POLL_REMOTE_SECONDS if remote else POLL_SECONDS
             while child.poll() is None:
                 watch(seen.now(over=False))
-                time.sleep(POLL_SECONDS)
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(pause)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     progress = seen.now(over=True)

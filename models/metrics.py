@@ -1,4 +1,7 @@
-"""The numbers of a classification with many classes, on probabilities of shape (rows, classes) and true indices (rows,)."""
+"""The numbers of a classification with many classes, on probabilities of shape (rows, classes) and true indices (rows,).
+
+scikit-learn takes a second to import, so only the functions that need it do; `decide` needs none of them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 Scores = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.integer[Any]]
@@ -23,6 +25,8 @@ def hits(scores: Scores, truth: Labels, k: int) -> npt.NDArray[np.bool_]:
 
 def summary(scores: Scores, truth: Labels, prior: Scores) -> dict[str, float]:
     """Quality on one test set, beside that of the class prior of the training rows (shape (classes,)) on the same rows."""
+    from sklearn.metrics import log_loss, precision_recall_fscore_support
+
     classes = np.arange(scores.shape[1])
     always = np.broadcast_to(prior, scores.shape)
     _, _, f1, _ = precision_recall_fscore_support(truth, scores.argmax(axis=1), labels=classes, zero_division=0.0)
@@ -64,6 +68,8 @@ def calibration_error(bins: Sequence[dict[str, float]]) -> float:
 
 def per_class(scores: Scores, truth: Labels, names: Sequence[str]) -> list[dict[str, Any]]:
     """Recall, precision and F1 of each class, with its number of true rows."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     precision, recall, f1, rows = precision_recall_fscore_support(
         truth, scores.argmax(axis=1), labels=range(len(names)), zero_division=0.0
     )
@@ -73,6 +79,8 @@ def per_class(scores: Scores, truth: Labels, names: Sequence[str]) -> list[dict[
 
 def confusion(scores: Scores, truth: Labels) -> list[list[int]]:
     """Counts: a row for each true class, a column for each predicted one."""
+    from sklearn.metrics import confusion_matrix
+
     matrix: list[list[int]] = confusion_matrix(truth, scores.argmax(axis=1), labels=range(scores.shape[1])).tolist()
     return matrix
 

@@ -19,6 +19,7 @@ def evaluate_model(
     model_card: dsl.Output[dsl.Markdown],
 ):
     """Measure the trained network on the newest days and on unseen entities."""
+    import json
     from pathlib import Path
 
     from components.evaluate_model.step import evaluate
@@ -33,5 +34,10 @@ def evaluate_model(
             for name, value in numbers.items():
                 metrics.log_metric(f"{part}.{name}", value)
         confusion.log_confusion_matrix(done.classes, done.confusion)
+        for artifact, content in ((metrics, done.sets), (confusion, done.confusion)):
+            Path(artifact.path).parent.mkdir(
+                parents=True, exist_ok=True
+            )  # KFP's local cache wants each artifact as a file
+            Path(artifact.path).write_text(json.dumps(content), encoding="utf-8")
         Path(model_card.path).parent.mkdir(parents=True, exist_ok=True)
         Path(model_card.path).write_text(done.model_card, encoding="utf-8")

@@ -18,10 +18,11 @@ def validate_onnx(
     parity: dsl.Output[dsl.Metrics],
 ):
     """Stop the run when ONNX and Keras disagree on any raw test row, or the file is not the one that was converted."""
+    import json
     from pathlib import Path
 
     from components.reading import require_hash
-    from components.rim import recorded
+    from components.rim import plain, recorded
     from components.validate_onnx.step import measure
     from models import load
     from models.gates import Gates
@@ -36,4 +37,6 @@ def validate_onnx(
             parity.log_metric(name, getattr(done, name))
         for name, value in done.latency.items():
             parity.log_metric(name, value)
+        Path(parity.path).parent.mkdir(parents=True, exist_ok=True)  # KFP's local cache wants each artifact as a file
+        Path(parity.path).write_text(json.dumps(plain(done.facts(limits))), encoding="utf-8")
         done.require(limits)

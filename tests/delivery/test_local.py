@@ -53,8 +53,10 @@ def eventually(question: Callable[[], object], seconds: float = 20) -> object:
 
 @pytest.mark.parametrize("world", ["file", "s3"])
 def test_a_run_gives_its_records_and_shows_the_steps_while_it_runs(
-    run: Any, world: str, project: Path, request: pytest.FixtureRequest
+    run: Any, world: str, project: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for pause in ("POLL_SECONDS", "POLL_REMOTE_SECONDS"):  # the tiny steps are over in less than a second
+        monkeypatch.setattr(f"delivery.local.{pause}", 0.02)
     store = f"file:{project}/store" if world == "file" else request.getfixturevalue("s3").bucket("runs")
 
     result, shown = run("greet", f"store={store}", "options.tone=2")

@@ -79,10 +79,15 @@ class World:
     store: str
     source: str
     runs: int = 0
+    registries: int = 1
+
+    def forget_models(self) -> None:
+        """From now on another registry, which knows no model."""
+        self.registries += 1
 
     @property
     def registry_url(self) -> str:
-        return f"sqlite:///{self.folder}/registry.db"
+        return f"sqlite:///{self.folder}/registry-{self.registries}.db"
 
     @property
     def registry(self) -> Any:
@@ -110,12 +115,12 @@ class World:
         )
         return local.run_package(plan, lambda _: None)
 
-    def run_with_cache(self, package: Package, cache: Path) -> local.Records:
+    def run_with_cache(self, package: Package, cache: Path, **given: Any) -> local.Records:
         """Run it with KFP's own cache, which `mlops run` leaves off; returns the records that this run wrote."""
         self.runs += 1
         path, run = self.folder / f"cached-{self.runs}.yaml", f"cached-{self.runs}"
         path.write_bytes(package.content())
-        arguments = {"source": self.source, "store": self.store, "registry": self.registry_url}
+        arguments = {"source": self.source, "store": self.store, "registry": self.registry_url, **given}
         subprocess.run(
             [
                 sys.executable,
@@ -137,9 +142,9 @@ class World:
         ]
         return {record["step"]: record for record in found}
 
-    def page(self) -> str:
+    def page(self, kind: str = "toy") -> str:
         """The page that the exit handler wrote for the latest run."""
-        return objects.read_bytes(objects.join(self.store, "runs", f"toy-{self.runs}", "report.html")).decode()
+        return objects.read_bytes(objects.join(self.store, "runs", f"{kind}-{self.runs}", "report.html")).decode()
 
 
 RUN_WITH_CACHE = """
@@ -184,10 +189,16 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> MadeChampion:
     return MadeChampion((folder / "model.onnx").read_bytes())
 
 
+@pytest.fixture(scope="session")
+def package_of() -> Callable[[Path], Package]:
+    """The shipped package with the toy's constants, made in that folder."""
+    gates = models.load(TOY).GATES.constants()
+    return lambda folder: Package.compiled("jukebox", folder / "package").set_constants(model=TOY, gates=dict(gates))
+
+
 @pytest.fixture
-def package(tmp_path: Path) -> Callable[[], Package]:
-    gates = json.loads(json.dumps(models.load(TOY).GATES.constants()))
-    return lambda: Package.compiled("jukebox", tmp_path / "package").set_constants(model=TOY, gates=gates)
+def package(package_of: Callable[[Path], Package], tmp_path: Path) -> Callable[[], Package]:
+    return lambda: package_of(tmp_path)
 
 
 @pytest.fixture

@@ -44,41 +44,47 @@ def refused_at(result, step, gate):
     return error["what"]
 
 
-def test_a_refused_bucket_leaves_nothing_visible_and_the_good_run_goes_from_s3_to_s3(s3_world, s3, package):
+def test_the_good_run_goes_from_s3_to_s3_and_a_refused_bucket_leaves_nothing_visible(s3_world, s3, package, tmp_path):
     s3_world.data(seed=1)
-    s3.put_policy("models", REFUSE_MODELS)
+    given = {"git_commit": "c0ffee", "environment": "test"}
 
-    refused = s3_world.run(package())
+    def run():  # cached as far as it may be, so that the second run is its last steps alone
+        return s3_world.run_with_cache(package().let_kfp_cache("fetch_data"), tmp_path / "cache", **given)
 
-    assert refused.state == "FAILED"
-    error = refused.records["publish_model"]["error"]
-    assert error["kind"] == "error"
-    assert "store/models/toy" in error["where"]
-    assert s3_world.registry.versions("toy") == []
-    assert objects.names(objects.join(s3_world.store, "models")) == []
-    assert error["what"] in s3_world.page()
+    good = run()
 
-    s3.client.delete_bucket_policy(Bucket="models")
-    good = s3_world.run(package(), git_commit="c0ffee", environment="test")
-
-    assert states(good) == dict.fromkeys([*STEPS, "publish_model"], "SUCCEEDED")
-    assert good.records["decide"]["facts"]["verdict"] == "promote"
+    assert {step: record["state"] for step, record in good.items()} == dict.fromkeys(
+        [*STEPS, "publish_model"], "SUCCEEDED"
+    )
+    assert good["decide"]["facts"]["verdict"] == "promote"
     champion = s3_world.registry.alias("toy", "champion")
     assert champion == s3_world.registry.alias("toy", "candidate")
     assert champion.url == f"{s3_world.store}/models/toy/{champion.sha256}/model.onnx"
     assert champion.lineage["git_commit"] == "c0ffee"
-    assert champion.lineage["run"] == "toy-2"
-    assert champion.lineage["data_version"] == good.records["fetch_data"]["facts"]["data_version"]
+    assert champion.lineage["run"] == "cached-1"
+    assert champion.lineage["data_version"] == good["fetch_data"]["facts"]["data_version"]
     assert champion.metrics["time.top_1"] > champion.metrics["time.prior_top_1"]
     content = objects.read_bytes(champion.url)
     assert hashlib.sha256(content).hexdigest() == champion.sha256
     session = onnxruntime.InferenceSession(content)
     assert [output.name for output in session.get_outputs()] == sorted([CLASSES, PROBABILITIES])
     assert [put.name for put in session.get_inputs()] == [f.name for f in models.load(TOY).CONTRACT.features]
-    assert "promote" in s3_world.page()
-    made = [(r.records["train_model"]["facts"], r.records["convert_to_onnx"]["facts"]) for r in (refused, good)]
-    assert made[0][0]["weights_sha256"] == made[1][0]["weights_sha256"]
-    assert made[0][1]["onnx_sha256"] == made[1][1]["onnx_sha256"]
+    assert "promote" in s3_world.page("cached")
+
+    s3_world.forget_models()
+    for name in objects.names(objects.join(s3_world.store, "models", "toy", champion.sha256)):
+        s3.client.delete_object(Bucket="models", Key=f"store/models/toy/{champion.sha256}/{name}")
+    s3.put_policy("models", REFUSE_MODELS)
+    refused = run()
+
+    assert set(refused) == {"decide", "publish_model"}  # the rest came from KFP's cache
+    error = refused["publish_model"]["error"]
+    assert error["kind"] == "error"
+    assert "store/models/toy" in error["where"]
+    assert s3_world.registry.versions("toy") == []
+    assert s3_world.registry.alias("toy", "champion") is None
+    assert objects.names(objects.join(s3_world.store, "models")) == []
+    assert error["what"] in s3_world.page("cached")
 
 
 def test_a_model_that_is_published_already_changes_nothing(world, package, champion):
@@ -146,28 +152,37 @@ def test_an_onnx_file_changed_after_its_conversion_goes_no_further(world, packag
     assert world.registry.versions("toy") == []
 
 
-def test_a_worse_candidate_is_blocked_and_the_champion_stays(world, package, champion):
+def test_a_worse_candidate_is_blocked_and_a_champion_of_another_contract_is_not_compared(
+    world, package, champion, tmp_path
+):
+    def judged():  # cached as far as it may be, so that the second run is its last steps alone
+        learned_nothing = {"epochs": 1, "learning_rate": 1e-9}
+        done = package().let_kfp_cache("fetch_data")
+        return world.run_with_cache(done, tmp_path / "cache", hyperparameters=learned_nothing)
+
     world.data(seed=1)
     champion.put_into(world)
+    worse = judged()
 
-    result = world.run(package(), hyperparameters={"epochs": 1, "learning_rate": 1e-9})
-
-    said = refused_at(result, "decide", "decision")
-    assert "champion version 1" in said
-    assert result.records["decide"]["facts"]["verdict"] == "block"
-    assert result.records["decide"]["facts"]["compared"]["high"] < 0
+    error, facts = worse["decide"]["error"], worse["decide"]["facts"]
+    assert (error["kind"], error["gate"]) == ("gate", "decision")
+    assert "champion version 1" in error["what"]
+    assert facts["verdict"] == "block"
+    assert facts["compared"]["high"] < 0
+    assert "publish_model" not in worse
     assert [version.version for version in world.registry.versions("toy")] == ["1"]
     assert world.registry.alias("toy", "champion").version == "1"
-    assert "block" in world.page()
+    assert "block" in world.page("cached")
 
-
-def test_a_champion_of_another_contract_is_not_compared(world, package, champion):
-    world.data(seed=1)
+    world.forget_models()
     champion.put_into(world, contract="0" * 64)
+    foreign = judged()
 
-    result = world.run(package())
-
-    assert "made under another contract (000000000000…" in refused_at(result, "decide", "decision")
+    assert set(foreign) == {"decide"}  # the rest came from KFP's cache
+    error = foreign["decide"]["error"]
+    assert (error["kind"], error["gate"]) == ("gate", "decision")
+    assert "made under another contract (000000000000…" in error["what"]
+    assert foreign["decide"]["facts"]["compared"] is None
     assert [version.version for version in world.registry.versions("toy")] == ["1"]
 
 
