@@ -26,12 +26,18 @@ KFP_DEFAULT_IMAGE = re.compile(r"python:\d+\.\d+")  # which one depends on the d
 def pipeline_module(name: str, package: str = PIPELINES) -> ModuleType:
     """The module of a pipeline; an unknown name is told the known ones."""
     rooms = import_module(PIPELINES)
+    from models.gates import WrongGates  # here, as it takes a moment, and `mlops --help` needs none of it
+
     try:
         with _quiet_kfp():
             module: ModuleType = rooms.module(name, package)
     except rooms.UnknownPipeline as error:
         where = f"the package `{package}`"
         raise WrongUse(f"there is no pipeline `{name}`", where=where, do=meant(name, error.known)) from error
+    except WrongGates as error:
+        raise WrongUse(
+            str(error), where=error.path, do="mend the file; what each gate means: models/gates.py"
+        ) from error
     return module
 
 

@@ -53,8 +53,8 @@ def read_environment(name: str, root: Path | None = None) -> Environment:
     """The environment of that name, with every path in it absolute; wrong names and keys say what would be right."""
     root = root or project_root()
     path = root / "environments" / f"{name}.yaml"
-    if not path.is_file():
-        known = [file.stem for file in (root / "environments").glob("*.yaml")]
+    known = [file.stem for file in (root / "environments").glob("*.yaml")]
+    if name not in known:  # and not "is there such a file": ../elsewhere/x is no name
         raise WrongUse(f"there is no environment `{name}`", where=path, do=meant(name, known))
     return _checked({"name": name, "root": root, **_parsed(path)}, path)
 

@@ -61,7 +61,7 @@ def _supplied(environment: Environment) -> dict[str, Any]:
         "store": environment.store,
         "registry": environment.registry,
         "environment": environment.name,
-        "gpus": environment.gpus,
+        "gpus": str(environment.gpus),  # a string: KFP 2.17's driver reads a number of accelerators from nothing else
         "node_selector": environment.node_selector,
         "tolerations": environment.tolerations,
         "git_commit": lambda: git_commit(environment.root),  # asked only when the pipeline declares it

@@ -167,8 +167,9 @@ def _described(schema: pa.DataFrameSchema) -> dict[str, Any]:
 
 def _schema_problems(table: str, schema: pa.DataFrameSchema, rows: pl.DataFrame) -> list[Problem]:
     judged = rows.select(name for name in schema.columns if name in rows.columns)
+    whole_key = not schema.unique or set(schema.unique) <= set(rows.columns)  # else pandera meets an empty selection
     try:
-        schema.validate(judged, lazy=True)
+        (schema if whole_key else pa.DataFrameSchema(schema.columns)).validate(judged, lazy=True)
         return []
     except SchemaErrors as errors:
         cases = errors.failure_cases

@@ -37,6 +37,14 @@ class Check:
         return {**asdict(self), "passed": self.passed, "sentence": self.sentence}
 
 
+class WrongGates(ValueError):
+    """A gates.yaml that cannot be read as such; `path` is the file."""
+
+    def __init__(self, what: str, path: Path) -> None:
+        super().__init__(what)
+        self.path = path
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gates:
     """What a candidate must meet. Every number of gates.yaml is here, and every field is judged somewhere (a test holds it)."""
@@ -77,7 +85,7 @@ class Gates:
 
     @classmethod
     def read(cls, path: Path) -> Gates:
-        """The thresholds of that YAML file; a missing or an unknown key is a ValueError with the file's name."""
+        """The thresholds of that YAML file; a missing or an unknown key is a WrongGates with the file's name."""
         try:
             given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             known = [gate.name for gate in fields(cls)]
@@ -87,7 +95,7 @@ class Gates:
                 raise ValueError("; ".join(wrong))
             return cls(**given)
         except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path.name}: {error}") from error
+            raise WrongGates(f"{path.name}: {error}", path) from error
 
     @classmethod
     def of(cls, constants: dict[str, Any]) -> Gates:
@@ -99,4 +107,11 @@ class Gates:
         return asdict(self)
 
     def sha256(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """The same for 1 and 1.0: KFP hands a package's numbers on either way."""
+        return hashlib.sha256(json.dumps(_as_floats(asdict(self)), sort_keys=True).encode()).hexdigest()
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_floats(item) for name, item in value.items()}
+    return float(value) if isinstance(value, int) else value

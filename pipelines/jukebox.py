@@ -4,8 +4,10 @@ from kfp import dsl, kubernetes
 
 from components.convert_to_onnx.component import convert_to_onnx
 from components.decide.component import decide
+from components.errors import StepError
 from components.evaluate_model.component import evaluate_model
 from components.fetch_data.component import fetch_data
+from components.fetch_data.step import day
 from components.prepare_data.component import prepare_data
 from components.publish_model.component import publish_model
 from components.report.component import report
@@ -38,9 +40,9 @@ def jukebox(
     registry: str,
     environment: str = "unknown",
     git_commit: str = "unknown",
-    as_of: str = "",
+    as_of: str = "",  # an ISO date or `today`: then stale data are refused
     hyperparameters: dict = {},  # noqa: B006  # KFP reads the default, and nothing writes to it
-    gpus: int = 0,
+    gpus: str = "0",  # a string: KFP 2.17's driver reads a number of accelerators from nothing else
     node_selector: dict = {},  # noqa: B006
     tolerations: list = [],  # noqa: B006
     store_secret: str = "store",
@@ -53,7 +55,12 @@ def jukebox(
         fetched.set_caching_options(False)
         tables, common["data_version"] = fetched.outputs["tables"], fetched.outputs["data_version"]
 
-        valid = place(validate_data(tables=tables, as_of=as_of, **common), "Validate data", store_secret, memory="4Gi")
+        valid = place(
+            validate_data(tables=tables, as_of=fetched.outputs["as_of"], **common),
+            "Validate data",
+            store_secret,
+            memory="4Gi",
+        )
         rows = place(prepare_data(tables=tables, **common), "Prepare data", store_secret, memory="4Gi").outputs[
             "prepared"
         ]
@@ -90,5 +97,12 @@ def jukebox(
 
 
 def check_parameters(parameters: dict) -> list[str]:
-    """A sentence for each hyperparameter that the training would refuse, before anything runs."""
-    return problems(load(MODEL).Hyperparameters, parameters.get("hyperparameters", {}))
+    """A sentence for each parameter that the training would refuse, before anything runs."""
+    gpus = parameters.get("gpus", "0")
+    wrong = [] if gpus.isdecimal() else [f"`gpus` is `{gpus}`, and must be a whole number"]
+    wrong += [] if parameters.get("source", "?").strip() else ["`source` is empty"]
+    try:
+        day(parameters.get("as_of", ""))
+    except StepError as error:
+        wrong.append(error.what)
+    return wrong + problems(load(MODEL).Hyperparameters, parameters.get("hyperparameters", {}))

@@ -40,7 +40,7 @@ def convert(prepared: Path, trained: Path, target: Path, model: Model, metadata:
     a captured one would be lost.
     """
     network = keras.models.load_model(trained / "model.keras", compile=False)
-    classes = read_json(prepared, "classes")
+    classes = read_json(trained, "classes")
     signature = [tf.TensorSpec((None, 1), f.dtype, name=f.name) for f in model.CONTRACT.features]
 
     @tf.function(input_signature=signature)

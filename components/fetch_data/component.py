@@ -9,7 +9,7 @@ from components import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def fetch_data(source: str, as_of: str, model: str, store: str, tables: dsl.Output[dsl.Dataset]) -> NamedTuple(
-    "Fetched", [("data_version", str), ("rows", int)]
+    "Fetched", [("data_version", str), ("rows", int), ("as_of", str)]
 ):
     """Every table of the model's contract as Parquet, and the hash of what they say."""
     from dataclasses import asdict
@@ -23,4 +23,4 @@ def fetch_data(source: str, as_of: str, model: str, store: str, tables: dsl.Outp
         fetched = fetch(source, Path(tables.path), load(model), as_of)
         facts.update(asdict(fetched))
         tables.metadata["data_version"] = fetched.data_version
-        return fetched.data_version, sum(table.rows for table in fetched.tables)
+        return fetched.data_version, sum(table.rows for table in fetched.tables), fetched.as_of

@@ -23,6 +23,7 @@ from storage import objects
 
 FORMATS = (".parquet", ".csv")
 SYNTHETIC = "synthetic:"
+TODAY = "today"
 _ROWS_A_GROUP = 65_536
 
 
@@ -54,7 +55,8 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
     """Write `<table>.parquet` into `folder` for each table of the model's contract.
 
     `source` is the URL of a folder (any scheme of fsspec) that holds each table as `.parquet` or `.csv`, or `synthetic:?days=30`,
-    whose query are options of the model's own generator. Rows after the day `as_of` (ISO) are left out; "" keeps all.
+    whose query are options of the model's own generator. Rows after the day `as_of` (ISO, or `today`) are left out;
+    "" keeps all, and then nobody asks how old the newest row is.
 
     Raises:
         StepError: a table is not there, cannot be read, or `as_of` is no date.
@@ -64,6 +66,7 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
             "`source` is empty", where="parameter source", do="give it the URL of a folder, or `synthetic:?days=7`"
         )
     last_day = day(as_of)
+    as_of = last_day.isoformat() if last_day else ""
     folder.mkdir(parents=True, exist_ok=True)
     contract, tables, dropped = model.CONTRACT, [], 0
     # Beside the target, so on the same disk: all tables appear at the end, or none.
@@ -107,11 +110,15 @@ def fetch(source: str, folder: Path, model: Model, as_of: str = "") -> Fetched:
 
 
 def day(text: str) -> date | None:
-    """That ISO date; "" is none."""
+    """That ISO date, or `today`; "" is none."""
     try:
+        if text == TODAY:
+            return date.today()
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise StepError(f"`as_of` is no date: `{text}`", where="parameter as_of", do="write it as 2024-08-26") from None
+        raise StepError(
+            f"`as_of` is no date: `{text}`", where="parameter as_of", do="write it as 2024-08-26, or `today`"
+        ) from None
 
 
 def content_sha256(rows: pl.DataFrame) -> str:
@@ -126,6 +133,8 @@ def content_sha256(rows: pl.DataFrame) -> str:
                 texts = part.fill_null("")
                 digest.update(texts.str.len_bytes().cast(pl.Int64).to_numpy().tobytes())
                 digest.update("".join(texts).encode())
+            elif part.dtype.is_nested() or part.dtype in (pl.Binary, pl.Object):
+                digest.update(str(part.to_list()).encode())  # no type of a contract; the validation will say so
             else:
                 numbers = part.to_physical()
                 digest.update(numbers.fill_null(False if numbers.dtype == pl.Boolean else 0).to_numpy().tobytes())
@@ -191,14 +200,26 @@ def _cast(found: pl.Series, wanted: Any) -> pl.Series:
                 {"true": True, "false": False, "1": True, "0": False}, default=None
             )
             cast = cast.cast(pl.Boolean)
-        elif found.dtype == pl.String and isinstance(wanted, pl.Datetime):
-            cast = found.str.to_datetime(time_unit="us", strict=False)
+        elif isinstance(wanted, pl.Datetime):
+            cast = _moments(found)
         else:
             cast = found.cast(wanted, strict=False)
-        lossless = cast.null_count() == found.null_count() and _same(found, cast)
+        lossless = cast.dtype == wanted and cast.null_count() == found.null_count() and _same(found, cast)
     except pl.exceptions.PolarsError:
         return found
     return cast if lossless else found
+
+
+def _moments(found: pl.Series) -> pl.Series:
+    """Texts that begin with an ISO date, dates, and moments by the clock of their own zone; anything else is left as found.
+
+    08/06/2024 is a day in June or in August, and a plain number a day since nobody knows when: neither is guessed.
+    """
+    if found.dtype == pl.String and found.str.contains(r"^\d{4}-\d{2}-\d{2}([T ]|$)").all():
+        return found.str.to_datetime(time_unit="us", strict=False)
+    if isinstance(found.dtype, pl.Datetime):
+        return found.dt.replace_time_zone(None).dt.cast_time_unit("us")
+    return found.cast(pl.Datetime("us")) if found.dtype == pl.Date else found
 
 
 def _same(found: pl.Series, cast: pl.Series) -> bool:

@@ -47,6 +47,7 @@ def publish_model(
             name=model.rsplit(".", 1)[-1],
             verdict=verdict,
             judged_sha256=judged["onnx_sha256"],
+            judged_against=(judged.get("champion") or {}).get("version"),
             store=store,
             registry=open_registry(registry),
             metrics={f"{part}.{name}": value for part, numbers in sets.items() for name, value in numbers.items()},
@@ -58,7 +59,6 @@ def publish_model(
                 "contract": contract.fingerprint(),
                 "contract_rules": contract.sha256(),
                 "gates": Gates.of(gates).sha256(),
-                "verdict": verdict,
             },
         )
         facts.update(done.facts(), data_version=data_version)

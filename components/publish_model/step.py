@@ -17,6 +17,8 @@ from storage import objects
 from storage.registry import Registry
 
 CANDIDATE, CHAMPION = "candidate", "champion"
+# Another file of one of these names at the same hash is somebody's change, and is refused; the others tell of their run.
+SAME_FOR_SAME_MODEL = ("model.onnx", "classes.json", "profile.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ def publish(
     name: str,
     verdict: str,
     judged_sha256: str,
+    judged_against: str | None = None,
     store: str,
     registry: Registry,
     metrics: dict[str, float],
@@ -49,10 +52,11 @@ def publish(
 ) -> Published:
     """Put `files` (file name -> path or bytes; `model.onnx` is one) to `<store>/models/<name>/<sha256>/` and register them.
 
-    `verdict` is that of decide: `promote` moves the alias `champion`, `keep` only `candidate`.
+    `verdict` is that of decide: `promote` moves the alias `champion`, `keep` only `candidate`. `judged_against` is the version of
+    the champion that decide met (None: there was none).
 
     Raises:
-        GateRefused: the verdict is another, or the ONNX file is not the one that was judged.
+        GateRefused: the verdict is another, the ONNX file is not the one that was judged, or the champion no more the same.
         storage.objects.StorageError: the store or the registry refuses.
     """
     contents = {file: source if isinstance(source, bytes) else source.read_bytes() for file, source in files.items()}
@@ -72,10 +76,16 @@ def publish(
     place = objects.join(store, "models", name, sha256)
     url = objects.join(place, "model.onnx")
     for file in sorted(contents, key=lambda file: file == "model.onnx"):  # the model last: where it is, all of it is
-        if file == "model.onnx" or not objects.exists(objects.join(place, file)):
+        if file in SAME_FOR_SAME_MODEL or not objects.exists(objects.join(place, file)):
             objects.write_once(objects.join(place, file), contents[file])
     version, created = registry.register(name, url=url, sha256=sha256, metrics=metrics, lineage=lineage)
     aliases = [CANDIDATE, CHAMPION] if verdict == "promote" else [CANDIDATE]
+    now = registry.alias(name, CHAMPION)
+    if verdict == "promote" and now and now.version not in (version.version, judged_against):
+        raise GateRefused(
+            f"the champion is version {now.version} by now; this model was judged against {judged_against or 'none'}",
+            gate="decision", where=f"alias `{CHAMPION}` of `{name}`", do="run the pipeline again, against the new champion",
+        )  # fmt: skip
     for alias in aliases:
         held = registry.alias(name, alias)
         if held is None or held.version != version.version:

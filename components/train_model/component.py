@@ -15,7 +15,7 @@ def train_model(
     prepared: dsl.Input[dsl.Dataset],
     data_version: str,
     hyperparameters: dict,
-    gpus: int,
+    gpus: str,
     model: str,
     store: str,
     trained: dsl.Output[dsl.Model],
@@ -30,7 +30,7 @@ def train_model(
     from models import load
 
     with recorded("train_model", store) as facts:
-        done = train(Path(prepared.path), Path(trained.path), model, load(model), hyperparameters, gpus)
+        done = train(Path(prepared.path), Path(trained.path), model, load(model), hyperparameters, int(gpus))
         facts.update(done.facts(), data_version=data_version)
         Path(history.path).parent.mkdir(parents=True, exist_ok=True)
         Path(history.path).write_text(training_page(done), encoding="utf-8")

@@ -117,6 +117,9 @@ def train(
         precision=precision,
         environment=environment(),
     )
+    (folder / "classes.json").write_text(
+        json.dumps(classes, ensure_ascii=False), encoding="utf-8"
+    )  # what its outputs mean
     for part in ("history", "hyperparameters", "environment"):
         (folder / f"{part}.json").write_text(json.dumps(getattr(trained, part), indent=1), encoding="utf-8")
     return trained

@@ -12,6 +12,7 @@ import pytest
 
 from delivery.compile import compile_pipeline, graph_of, lint, pipeline_names, read_package, sha256
 from delivery.errors import Failed, WrongUse
+from models.gates import Gates
 
 PIPELINES = "tiny_pipelines"
 REPOSITORY = Path(__file__).parents[2]
@@ -115,6 +116,20 @@ def test_an_unknown_pipeline_is_told_the_known_ones(project: Path, tmp_path: Pat
 
     assert refused.value.do == do
     assert not (tmp_path / "out").exists()
+
+
+def test_gates_that_cannot_be_read_are_a_sentence_with_their_file(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gates.yaml"
+    file.write_text("floors: [")
+    monkeypatch.setattr("pipelines.module", lambda name, package: Gates.read(file))
+
+    with pytest.raises(WrongUse) as refused:
+        compile_pipeline("greet", tmp_path / "out")
+
+    assert refused.value.what.startswith("gates.yaml: ")
+    assert refused.value.where == str(file)
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(project: Path, tmp_path: Path) -> None:

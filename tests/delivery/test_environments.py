@@ -74,6 +74,11 @@ def test_an_unknown_environment_is_told_the_near_name(project: Path) -> None:
     assert refused.value.do == "did you mean `local-dev`?"
 
 
+def test_a_path_is_no_name_of_an_environment(project: Path) -> None:
+    with pytest.raises(WrongUse, match="there is no environment"):
+        read_environment("../environments/local-dev")
+
+
 def test_the_root_is_found_from_any_folder_inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "a/b").mkdir(parents=True)
     monkeypatch.chdir(project / "a/b")

@@ -233,6 +233,18 @@ def test_all_defects_are_told_at_once(tables):
     ]
 
 
+def test_a_table_without_any_column_of_its_key_says_which_are_missing():
+    schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64), "b": pa.Column(pl.Int64)}, unique=["a", "b"])
+    contract = Contract(tables={"t": schema}, rows="t", target="a", time="b", entity=("a",), classes=())
+
+    found = contract.problems({"t": pl.DataFrame({"c": [1, 2]})})
+
+    assert [(problem.column, problem.rule) for problem in found] == [
+        ("a", "the column is missing"),
+        ("b", "the column is missing"),
+    ]
+
+
 def test_a_missing_reference_is_no_orphan():
     child = pa.DataFrameSchema({"parent": pa.Column(pl.String, nullable=True)})
     parent = pa.DataFrameSchema({"id": pa.Column(pl.String)})

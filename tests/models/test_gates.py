@@ -183,3 +183,12 @@ def test_every_gate_is_read_by_a_step(name):
     }
 
     assert name in read
+
+
+def test_one_and_one_point_nought_are_one_set_of_gates():
+    constants = GATES.constants()
+
+    assert (
+        Gates.of({**constants, "min_agreement": 1}).sha256() == Gates.of({**constants, "min_agreement": 1.0}).sha256()
+    )
+    assert Gates.of({**constants, "min_agreement": 0.5}).sha256() != Gates.of(constants).sha256()

@@ -110,6 +110,9 @@ def test_where_training_runs_is_a_parameter_of_the_run(compiled):
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train-model"]
 
     assert accelerator["resourceType"] == "nvidia.com/gpu"
+    assert (
+        spec["root"]["inputDefinitions"]["parameters"]["gpus"]["parameterType"] == "STRING"
+    )  # KFP's driver reads no other
     assert accelerator["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--gpus']}}"
     assert settings["nodeSelector"]["nodeSelectorJson"]["componentInputParameter"] == "pipelinechannel--node_selector"
     assert settings["tolerations"][0]["tolerationJson"]["componentInputParameter"] == "pipelinechannel--tolerations"
@@ -136,6 +139,12 @@ def test_a_wrong_hyperparameter_is_refused_before_anything_runs():
         "there is no hyperparameter `epoch`; did you mean `epochs`?"
     ]
     assert module.check_parameters({"hyperparameters": {"epochs": 3}}) == []
+    assert module.check_parameters({"gpus": "two"}) == ["`gpus` is `two`, and must be a whole number"]
+    assert module.check_parameters({"gpus": "2", "as_of": "today", "source": "synthetic:"}) == []
+    assert module.check_parameters({"source": " ", "as_of": "gestern"}) == [
+        "`source` is empty",
+        "`as_of` is no date: `gestern`",
+    ]
 
 
 def _compile_here(folder: Path) -> bytes:

@@ -75,6 +75,7 @@ def test_the_same_weights_give_the_same_bytes_and_other_weights_others(converted
     network.set_weights([weight + np.float32(1e-6) for weight in network.get_weights()])
     (tmp_path / "other").mkdir()
     network.save(tmp_path / "other" / "model.keras")
+    (tmp_path / "other" / "classes.json").write_bytes((trained / "classes.json").read_bytes())
     other = convert(prepared, tmp_path / "other", tmp_path / "other.onnx", toy, METADATA)
 
     assert (tmp_path / "again.onnx").read_bytes() == converted[1].read_bytes()
@@ -158,13 +159,13 @@ def test_one_row_and_many_are_answered_by_the_same_graph(converted, prepared):
     np.testing.assert_allclose(one, many[:1], atol=1e-6)
 
 
-def test_the_names_that_come_out_are_those_that_prepare_wrote(prepared, trained, toy, copied, tmp_path):
-    folder = copied(prepared)
+def test_the_names_that_come_out_are_those_that_were_trained_on(prepared, trained, toy, copied, tmp_path):
+    folder = copied(trained)
     (folder / "classes.json").write_text(
         json.dumps(["blau", "grün", "röt", "黄"], ensure_ascii=False), encoding="utf-8"
     )
 
-    convert(folder, trained, tmp_path / "model.onnx", toy, METADATA)
+    convert(prepared, folder, tmp_path / "model.onnx", toy, METADATA)
 
     one = {"bright": [[True]], "size": [[3]], "warmth": np.array([[0.25]], np.float32)}
     assert ask(tmp_path / "model.onnx", **one)[1].tolist() == ["blau", "grün", "röt", "黄"]

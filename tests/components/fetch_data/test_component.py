@@ -34,7 +34,7 @@ def on_s3(s3, tmp_path, toy):
 def test_the_same_tables_on_s3_are_one_data_version_as_parquet_and_as_csv(on_s3, s3_run, tmp_path):
     found = {}
     for kind in ("parquet", "csv"):
-        (data_version, rows), tables = start(f"{on_s3}/{kind}", s3_run.store, tmp_path / kind, "2024-06-29")
+        (data_version, rows, _), tables = start(f"{on_s3}/{kind}", s3_run.store, tmp_path / kind, "2024-06-29")
 
         facts = s3_run.facts("fetch_data")
         found[kind] = data_version
@@ -52,13 +52,13 @@ def test_the_same_tables_on_s3_are_one_data_version_as_parquet_and_as_csv(on_s3,
 
 
 def test_new_bytes_at_the_same_url_give_another_data_version(on_s3, s3_run, tmp_path):
-    (before, _), _ = start(f"{on_s3}/parquet", s3_run.store, tmp_path / "a")
+    (before, *_), _ = start(f"{on_s3}/parquet", s3_run.store, tmp_path / "a")
     pl.read_parquet(tmp_path / "a" / "items.parquet").with_columns(size=pl.lit(7)).write_parquet(
         tmp_path / "new.parquet"
     )
     objects.upload(tmp_path / "new.parquet", f"{on_s3}/parquet/items.parquet")
 
-    (after, _), _ = start(f"{on_s3}/parquet", s3_run.store, tmp_path / "b")
+    (after, *_), _ = start(f"{on_s3}/parquet", s3_run.store, tmp_path / "b")
 
     assert after != before
     assert pl.read_parquet(tmp_path / "b" / "items.parquet")["size"].unique().to_list() == [7]

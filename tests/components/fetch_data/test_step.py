@@ -235,6 +235,54 @@ def test_a_csv_column_with_one_unreadable_value_stays_text(tmp_path, toy, source
 
 
 @pytest.mark.parametrize(("table", "column"), [("events", "day"), ("events", "weight"), ("items", "bright")])
+@pytest.mark.parametrize(
+    ("found", "read"),
+    [
+        (pl.Series("day", ["08/06/2024", "09/06/2024"]), pl.String),  # June or August?
+        (pl.Series("day", [20240826, 20240827]), pl.Int64),  # days since when?
+        (pl.Series("day", ["2024-06-08", "2024-06-09 01:30:00"]), pl.Datetime("us")),
+        (pl.Series("day", [datetime(2024, 6, 8).date(), None]), pl.Datetime("us")),
+    ],
+)
+def test_a_day_is_never_guessed(tmp_path, toy, source, found, read):
+    rows = pl.read_parquet(source / "events.parquet").head(2).with_columns(found)
+    rows.write_parquet(source / "events.parquet")
+
+    fetch(str(source), tmp_path / "out", toy)
+
+    day_column = pl.read_parquet(tmp_path / "out" / "events.parquet")["day"]
+    assert day_column.dtype == read
+    assert day_column.null_count() == found.null_count()
+
+
+def test_a_moment_with_a_zone_keeps_the_day_of_its_own_clock(tmp_path, toy, source):
+    tokyo = pl.Series("day", [datetime(2024, 6, 8), datetime(2024, 6, 9)]).dt.replace_time_zone("Asia/Tokyo")
+    rows = pl.read_parquet(source / "events.parquet").head(2).with_columns(tokyo)
+    rows.write_parquet(source / "events.parquet")
+
+    fetch(str(source), tmp_path / "out", toy)
+
+    read = pl.read_parquet(tmp_path / "out" / "events.parquet")["day"].to_list()
+    assert read == [datetime(2024, 6, 8), datetime(2024, 6, 9)]
+
+
+def test_lists_where_the_contract_has_none_are_left_to_the_validation(tmp_path, toy, source):
+    change(source, "events", pl.concat_list("colour").alias("colour"))
+
+    fetched = fetch(str(source), tmp_path / "out", toy)
+
+    tables = {name: pl.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in toy.CONTRACT.tables}
+    assert len(fetched.data_version) == 64
+    assert "events.colour" in {f"{problem.table}.{problem.column}" for problem in toy.CONTRACT.problems(tables)}
+
+
+def test_today_is_a_day_and_is_told_as_one(tmp_path, toy, source):
+    fetched = fetch(str(source), tmp_path / "out", toy, "today")
+
+    assert day("today") == day(fetched.as_of)
+    assert fetched.dropped_after_as_of == 0
+
+
 def test_a_csv_column_without_any_readable_value_stays_text(tmp_path, toy, source, table, column):
     file = as_csv(source, tmp_path / "csv") / f"{table}.csv"
     pl.read_csv(file, infer_schema=False).with_columns(pl.lit("who knows").alias(column)).write_csv(file)

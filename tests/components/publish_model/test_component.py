@@ -72,7 +72,6 @@ def test_the_judged_model_is_on_s3_under_its_hash_and_in_the_registry_with_its_l
         "contract": toy.CONTRACT.fingerprint(),
         "contract_rules": toy.CONTRACT.sha256(),
         "gates": toy.GATES.sha256(),
-        "verdict": "promote",
     }
     assert facts == {
         "url": f"{place}/model.onnx", "sha256": champion.sha256, "name": "toy", "version": "1",

@@ -51,12 +51,12 @@ def files_of(content: bytes) -> dict[str, Path | bytes]:
     return {"model.onnx": content, "classes.json": b'["blue"]', "profile.json": b"{}", "model_card.md": b"# Card"}
 
 
-def put(registry, store, content=b"graph", verdict="promote", **other):
+def put(registry, store, content=b"graph", verdict="promote", files=None, **other):
     given = {
         "name": "toy", "verdict": verdict, "judged_sha256": hashlib.sha256(content).hexdigest(), "store": store,
         "registry": registry, "metrics": METRICS, "lineage": LINEAGE, **other,
     }  # fmt: skip
-    return publish(files_of(content), **given)
+    return publish({**files_of(content), **(files or {})}, **given)
 
 
 def state(registry, store) -> tuple:
@@ -134,7 +134,7 @@ def test_a_kept_model_is_the_candidate_and_the_champion_stays(registry, store):
 def test_a_promoted_model_takes_the_place_of_the_champion_and_both_files_stay(registry, store):
     first = put(registry, store, b"first", "promote")
 
-    second = put(registry, store, b"second", "promote")
+    second = put(registry, store, b"second", "promote", judged_against="1")
 
     assert (
         registry.alias("toy", "champion").version == registry.alias("toy", "candidate").version == second.version == "2"
@@ -226,19 +226,41 @@ def test_cut_off_between_objects_nothing_is_registered_and_a_repeat_completes_it
 
 def test_an_alias_that_was_moved_by_hand_is_moved_again_by_a_repeat_only_where_the_verdict_says_so(registry, store):
     put(registry, store, b"first", "promote")
-    put(registry, store, b"second", "promote")
+    put(registry, store, b"second", "promote", judged_against="1")
     registry.set_alias("toy", "champion", "1")  # a roll-back
 
     put(registry, store, b"second", "keep")
 
     assert registry.alias("toy", "champion").version == "1"
 
-    put(registry, store, b"second", "promote")
+    put(registry, store, b"second", "promote", judged_against="1")
 
     assert registry.alias("toy", "champion").version == "2"
 
 
 # What is refused
+
+
+@pytest.mark.parametrize("judged_against", [None, "1"])
+def test_a_champion_that_came_after_the_judgement_is_not_replaced(registry, store, judged_against):
+    put(registry, store, b"first", "promote")
+    put(registry, store, b"second", "promote", judged_against="1")
+
+    with pytest.raises(GateRefused) as refused:
+        put(registry, store, b"third", "promote", judged_against=judged_against)
+
+    assert refused.value.gate == "decision"
+    assert "the champion is version 2 by now" in refused.value.what
+    assert registry.alias("toy", "champion").version == "2"
+
+
+def test_another_profile_at_the_hash_of_the_same_model_is_refused(registry, store):
+    put(registry, store, b"first", "keep", files={"profile.json": b"{}"})
+
+    with pytest.raises(objects.StorageError):
+        put(registry, store, b"first", "promote", files={"profile.json": b"changed"})
+
+    assert registry.alias("toy", "champion") is None
 
 
 @pytest.mark.parametrize("verdict", ["block", "", "Promote", "promoted"])

@@ -14,7 +14,7 @@ from components.train_model.step import weights_sha256
 from tests.components.conftest import TOY
 
 
-def start(run, prepared, folder, hyperparameters, gpus=0):
+def start(run, prepared, folder, hyperparameters, gpus="0"):
     trained, page = (
         dsl.Model(name="trained", uri=str(folder / "trained")),
         dsl.HTML(name="history", uri=str(folder / "page" / "h.html")),

@@ -131,7 +131,7 @@ def test_mixed_precision_computes_other_weights_and_saves_a_float32_network(one_
 
 def test_the_files_of_a_training_say_what_it_says(training, trained):
     assert sorted(path.name for path in trained.iterdir()) == [
-        "environment.json", "history.json", "hyperparameters.json", "model.keras",
+        "classes.json", "environment.json", "history.json", "hyperparameters.json", "model.keras",
     ]  # fmt: skip
     for name in ("environment", "history", "hyperparameters"):
         assert json.loads((trained / f"{name}.json").read_text()) == getattr(training, name)
@@ -201,7 +201,8 @@ def test_a_loss_that_is_no_number_is_refused_and_nothing_is_saved(fit, tmp_path)
 def test_a_validation_loss_that_is_no_number_is_refused_too(prepared, toy, copied, tmp_path):
     def of_the_logarithm(settings, profile, classes):
         inputs = {f.name: keras.Input((1,), dtype=f.dtype, name=f.name) for f in toy.CONTRACT.features}
-        x = keras.ops.log(keras.ops.cast(inputs["size"], "float32") + 1)
+        size, *others = (keras.ops.cast(inputs[name], "float32") for name in ("size", "bright", "warmth"))
+        x = keras.layers.Concatenate()([keras.ops.log(size + 1), *others])  # Keras 3.12 wants every input used
         return keras.Model(inputs, keras.layers.Dense(len(classes), activation="softmax")(x))
 
     folder = copied(prepared)

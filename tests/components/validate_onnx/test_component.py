@@ -24,9 +24,9 @@ def _few_timed_calls(monkeypatch):
 
 
 @pytest.fixture
-def parity():
+def parity(tmp_path):
     """What KFP shows as metrics of the step."""
-    return dsl.Metrics(name="parity", uri="unused")
+    return dsl.Metrics(name="parity", uri=str(tmp_path / "parity"))
 
 
 @pytest.fixture
