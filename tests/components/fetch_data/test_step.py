@@ -234,7 +234,6 @@ def test_a_csv_column_with_one_unreadable_value_stays_text(tmp_path, toy, source
     assert found[good].null_count() == 0
 
 
-@pytest.mark.parametrize(("table", "column"), [("events", "day"), ("events", "weight"), ("items", "bright")])
 @pytest.mark.parametrize(
     ("found", "read"),
     [
@@ -283,6 +282,7 @@ def test_today_is_a_day_and_is_told_as_one(tmp_path, toy, source):
     assert fetched.dropped_after_as_of == 0
 
 
+@pytest.mark.parametrize(("table", "column"), [("events", "day"), ("events", "weight"), ("items", "bright")])
 def test_a_csv_column_without_any_readable_value_stays_text(tmp_path, toy, source, table, column):
     file = as_csv(source, tmp_path / "csv") / f"{table}.csv"
     pl.read_csv(file, infer_schema=False).with_columns(pl.lit("who knows").alias(column)).write_csv(file)
