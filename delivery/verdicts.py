@@ -113,6 +113,11 @@ def _untold(step: Progress | None, result: RunResult) -> MlopsError:
     name = step.step if step else ""
     section = _section(log_lines(result.log), name.replace("_", "-"))
     said = section[-1].strip() if section else "the log is empty"
+    if len(section) > 2 and said.startswith("to do: ") and section[-2].strip().startswith("where: "):
+        # a step that could not even write its record: its error has our three lines, after the name of its class
+        what = section[-3].strip().partition(": ")[2]
+        where, do = (line.strip().partition(": ")[2] for line in section[-2:])
+        return Failed(f"{name or 'the run'}: {what}", where=where, do=do)
     if step and step.state is State.LOST:
         what = f"{name} ended without writing a result (killed, or out of memory); the log's last line: {said}"
         return Failed(what, where=result.log, do="read that log; `mlops doctor` shows this machine's memory")

@@ -67,6 +67,15 @@ def test_a_step_that_failed_is_exit_1(mlops: Any) -> None:
     assert outcome.err.endswith("error: say_words: the mouth is shut\n  where: here\n  to do: open it\n")
 
 
+def test_a_store_that_takes_no_record_is_told_with_its_own_place_and_cure(mlops: Any) -> None:
+    outcome = mlops("run", "-p", "store=/proc/nowhere")
+
+    assert outcome.exit_code == 1
+    assert "error: make_words: writing failed: there is no such file\n" in outcome.err
+    assert "  where: file:/proc/nowhere/runs/" in outcome.err
+    assert outcome.err.endswith("  to do: correct the URL, or run first what writes it\n")
+
+
 def test_a_run_without_a_page_gets_one(mlops: Any, project: Path) -> None:
     outcome = mlops("run", "-p", "page=false")
 

@@ -1,4 +1,4 @@
-"""Each gate has been seen to refuse, in the whole compiled pipeline; the accepting twin is the good run."""
+"""Gates that refuse in the whole compiled pipeline; the accepting twin is the good run. (Parity: tests of validate_onnx.)"""
 
 from __future__ import annotations
 
