@@ -69,7 +69,7 @@ def test_the_good_run_goes_from_s3_to_s3_and_a_refused_bucket_leaves_nothing_vis
     session = onnxruntime.InferenceSession(content)
     assert [output.name for output in session.get_outputs()] == sorted([CLASSES, PROBABILITIES])
     assert [put.name for put in session.get_inputs()] == [f.name for f in models.load(TOY).CONTRACT.features]
-    assert "promote" in s3_world.page("cached")
+    assert "Promote" in s3_world.page("cached")
 
     s3_world.forget_models()
     for name in objects.names(objects.join(s3_world.store, "models", "toy", champion.sha256)):
