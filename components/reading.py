@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,10 @@ import pyarrow.parquet as pq
 
 from components.errors import GateRefused
 from models.contract import Feature
+from storage import objects
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 Raw = dict[str, npt.NDArray[Any]]  # feature -> values of shape (rows, 1), of the feature's own type
 PROBABILITIES, CLASSES = "probabilities", "classes"  # the two outputs of every exported graph
@@ -63,7 +66,7 @@ def row_count(path: Path) -> int:
 
 def require_hash(onnx_model: Path, expected: str) -> None:
     """Refuse a file that is not the one which was converted."""
-    found = hashlib.sha256(onnx_model.read_bytes()).hexdigest()
+    found = objects.sha256_of(onnx_model)
     if found != expected:
         raise GateRefused(
             f"the ONNX file is not the one that was converted: SHA-256 {found[:12]}…, expected {expected[:12]}…",
@@ -71,3 +74,10 @@ def require_hash(onnx_model: Path, expected: str) -> None:
             where=onnx_model.name,
             do="run the pipeline again; nothing may touch the file between its conversion and its publication",
         )
+
+
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """On the CPU, so that numbers are the same on every machine that has one."""
+    import onnxruntime  # here, as the training reads rows and opens no graph
+
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import polars as pl
 
 from components.errors import GateRefused
 from components.prepare_data.step import LABEL
-from components.reading import CLASSES, PROBABILITIES, raw_inputs, read_json
+from components.reading import CLASSES, PROBABILITIES, open_session, raw_inputs, read_json
 from models import Model
 from models.contract import Feature
 from models.gates import Check, Gates
@@ -147,7 +146,7 @@ def _right(
     content: bytes, rows: pl.DataFrame, classes: Sequence[str], features: Sequence[Feature], gates: Gates
 ) -> Any:
     """Row by row: does this model name the true class among its first k? A class that it does not know is a miss."""
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = open_session(content)
     k, right = int(gates.metric.removeprefix("top_")), []
     for some in rows.iter_slices(_ROWS_AT_ONCE):
         scores, named = session.run([PROBABILITIES, CLASSES], raw_inputs(some, features))

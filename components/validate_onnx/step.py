@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,9 +14,10 @@ import onnxruntime
 import polars as pl
 
 from components.errors import GateRefused
-from components.reading import CLASSES, PROBABILITIES, Raw, raw_inputs, read_json
+from components.reading import CLASSES, PROBABILITIES, Raw, open_session, raw_inputs, read_json
 from models import Model
 from models.gates import Check, Gates
+from storage import objects
 
 GATE = "parity"
 _BATCH = 4096
@@ -60,7 +60,7 @@ class Parity:
 def measure(onnx_model: Path, prepared: Path, trained: Path, model: Model, tie: float) -> Parity:
     """Ask both about all rows of both test sets, raw, in batches."""
     network = keras.models.load_model(trained / "model.keras", compile=False)
-    session = open_session(onnx_model)
+    session = open_session(onnx_model.read_bytes())
     classes = read_json(prepared, "classes")
     rows = pl.concat([pl.read_parquet(prepared / f"{part}.parquet") for part in ("test_time", "test_unseen")])
 
@@ -81,18 +81,12 @@ def measure(onnx_model: Path, prepared: Path, trained: Path, model: Model, tie: 
         clear += int(apart.sum())
     return Parity(
         rows=len(rows),
-        onnx_sha256=hashlib.sha256(onnx_model.read_bytes()).hexdigest(),
+        onnx_sha256=objects.sha256_of(onnx_model),
         max_difference=float(np.max(worst)),  # NaN stays NaN, and is refused
         argmax_agreement=agree / clear if clear else float("nan"),
         near_ties=len(rows) - clear,
         latency=_latency(network, session, raw_inputs(rows[:_BATCH], model.CONTRACT.features)),
     )
-
-
-def open_session(onnx_model: Path | bytes) -> onnxruntime.InferenceSession:
-    """On the CPU, so that numbers are the same on every machine that has one."""
-    content = onnx_model if isinstance(onnx_model, bytes) else onnx_model.read_bytes()
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
 def _latency(network: keras.Model, session: onnxruntime.InferenceSession, batch: Raw) -> dict[str, float]:

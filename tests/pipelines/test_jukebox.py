@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import models
+from components.decide.step import floors_and_ceilings
 from pipelines import jukebox as module
 from tests.pipelines.conftest import ROOT, Package
 
@@ -79,6 +80,24 @@ def test_gates_are_constants_of_the_package(compiled, tasks):
             == models.load("jukebox").GATES.constants()
         )
     assert "gates" not in spec["root"]["inputDefinitions"]["parameters"]
+
+
+def test_a_handful_of_test_rows_proves_nothing():
+    gates = models.load("jukebox").GATES
+    numbers = {"top_1": 1.0, "top_5": 1.0, "calibration_error": 0.0}
+
+    def refused(rows):
+        sets = {part: {**numbers, "rows": rows} for part in ("time", "unseen")}
+        return [check.name for check in floors_and_ceilings(sets, gates) if not check.passed]
+
+    assert refused(3.0) == ["time.rows", "unseen.rows"]
+    assert refused(500.0) == []
+
+
+def test_freshness_is_judged_by_the_day_that_the_fetch_resolved(tasks):
+    given = tasks["validate-data"]["inputs"]["parameters"]["as_of"]["taskOutputParameter"]
+
+    assert given == {"outputParameterKey": "as_of", "producerTask": "fetch-data"}  # `today` must not be a cache key
 
 
 def test_storage_is_tried_again_and_a_gate_is_not(tasks):
