@@ -1,0 +1,103 @@
+"""Containers, on a machine whose Docker engine answers and has an image with a shell."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from localkfp.database import move
+from localkfp.engine import LABEL, Engine
+from localkfp.errors import ApiError
+from tests.localkfp.machine import Machine, compiled
+
+
+@pytest.fixture(scope="module")
+def client() -> Any:
+    engine = Engine()
+    if not engine.answers:
+        pytest.skip("no Docker engine answers")
+    return engine.client
+
+
+@pytest.fixture(scope="module")
+def image(client: Any) -> str:
+    for name in (tag for image in client.images.list() for tag in image.tags):
+        try:
+            client.containers.run(name, ["sh", "-c", "true"], remove=True, network_mode="none")
+        except Exception:  # whatever is amiss with it: the next one may do
+            continue
+        return str(name)
+    return pytest.skip("the Docker engine has no image with a shell")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path / "machine").start()
+    yield machine
+    machine.executor.stop()
+
+
+def shell(image: str, script: str, name: str = "shell") -> Any:
+    """A component that writes its output where it is told."""
+
+    def component(text: str, output: dsl.OutputPath(str)):  # type: ignore[valid-type]
+        return dsl.ContainerSpec(image=image, command=["sh", "-c", script], args=[output, text])
+
+    component.__name__ = name
+    return dsl.container_component(component)
+
+
+def pipeline(step: Any) -> Any:
+    @dsl.pipeline(name="containers")
+    def containers():
+        kept = step(text="a b")
+        kept.set_env_variable("OWN", "own")
+        step(text=kept.outputs["output"])
+
+    return compiled(containers)
+
+
+def test_containers_run_and_hand_on_what_they_write(here, image):
+    ran = here.run(pipeline(shell(image, 'echo "got $1"; echo -n "$1$OWN" > "$0"')))
+
+    assert ran.state == "SUCCEEDED", ran.log()
+    assert ran.output("shell-2", "output") == "a bown"
+    assert ran.log("shell").strip() == "got a b"
+
+
+def test_a_container_that_fails_at_once_fails_its_step(here, image, client):
+    ran = here.run(pipeline(shell(image, "echo why >&2; exit 3")))
+
+    assert ran.state == "FAILED"
+    assert ran.run["error"] == "shell: why (exit code 3)"
+    assert client.containers.list(all=True, filters={"label": f"{LABEL}={ran.run['run_id']}"}) == []
+
+
+def test_a_run_that_is_ended_leaves_no_container(here, image, client):
+    run_id = here.add(pipeline(shell(image, "sleep 600")))
+    here.wait(lambda: client.containers.list(filters={"label": f"{LABEL}={run_id}"}))
+
+    with here.database.write() as db:
+        move(db, run_id, "CANCELING", ["RUNNING"])
+    here.executor.wake()
+
+    assert here.ended(run_id).state == "CANCELED"
+    assert client.containers.list(all=True, filters={"label": f"{LABEL}={run_id}"}) == []
+
+
+def test_an_image_that_the_engine_has_not_is_refused(here, client):
+    with pytest.raises(ApiError, match="is not in the Docker engine: docker pull elsewhere:1"):
+        here.executor.check(pipeline(shell("elsewhere:1", "true")))
+
+
+def test_without_an_engine_a_container_is_refused_with_what_to_do(here, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+    with pytest.raises(ApiError) as refused:
+        here.executor.check(pipeline(shell("elsewhere:1", "true")))
+
+    said = refused.value.message
+    assert "image elsewhere:1 of task shell, shell-2 is not known here" in said
+    assert "`localkfp serve --image elsewhere:1=DIR`" in said
