@@ -67,3 +67,12 @@ def s3(s3_endpoint: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     s3fs.S3FileSystem.clear_instance_cache()  # it remembers listings, and what it remembers was reset
     yield S3(endpoint=s3_endpoint, client=boto3.client("s3", endpoint_url=s3_endpoint))
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("kfp", "the contract of a KFP API server (tests/contract)")
+    group.addoption("--kfp-endpoint", metavar="URL", help="the server to ask; without it, a localkfp of the tests' own")
+    group.addoption("--kfp-namespace", metavar="NS", help="the namespace to work in, where the server has several")
+    group.addoption(
+        "--kfp-image", metavar="IMAGE", default="python:3.12", help="the image of the steps (default: %(default)s)"
+    )
