@@ -40,13 +40,13 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a pipeline on this machine, watch it, and say what came out and where it is."""
+    """Run a pipeline where the environment says, watch it, and say what came out and where it is."""
     from delivery import running, verdicts
     from delivery.environments import read_environment
 
     environment = read_environment(env)
     plan = running.plan(environment, pipeline, parameter or [], ctx.obj)
-    result = running.run(plan, Console(stderr=True))
+    result = running.run(environment, plan, Console(stderr=True))
     if as_json:
         _data(json.dumps(verdicts.as_json(result, environment), indent=1, ensure_ascii=False))
     else:
@@ -74,14 +74,14 @@ def compile_(
 @app.command()
 def report(
     ctx: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="As `mlops run` printed it.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its name or its id, as `mlops run` printed them.")],
     env: EnvOption = "local-dev",
 ) -> None:
     """Make the page of a run again from what its steps wrote, and print where it is."""
     from delivery import running
     from delivery.environments import read_environment
 
-    _data(running.report(read_environment(env), run_id, ctx.obj))
+    _data(running.report(read_environment(env), run, ctx.obj))
 
 
 @app.command()

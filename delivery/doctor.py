@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from importlib import metadata, util
 from pathlib import Path
@@ -120,7 +120,7 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
 def _rungs(things: list[Thing]) -> list[Rung]:
     bad = [thing.name for thing in things if thing.health is not Health.OK]
     code = ["python", *(name for name in PACKAGES if name not in ("kfp", "moto", "mlflow-skinny"))]
-    pipeline = [*code, "kfp", "mlflow-skinny", "memory", "disk", "environment", "store", "registry"]
+    pipeline = [*code, "kfp", "mlflow-skinny", "memory", "disk", "environment", "endpoint", "store", "registry"]
     needs: list[tuple[str, bool, list[str]]] = [
         ("a function", True, code),
         ("a step, with S3 by moto", True, [*code, "moto"]),
@@ -216,6 +216,7 @@ def _places(name: str, root: Path | None) -> list[Thing]:
     except MlopsError as error:
         return [_thing("environment", False, error.what, "mlops run", error.do)]
     checks: list[tuple[str, str, Callable[[Environment], None], str]] = [
+        ("endpoint", environment.endpoint, _try_endpoint, "mlops run"),
         ("store", environment.store, _try_store, "what runs write"),
         ("registry", environment.registry, _try_registry, "versions of models"),
     ]
@@ -229,6 +230,16 @@ def _places(name: str, root: Path | None) -> list[Thing]:
             what, cure = (told.what, told.do) if told else (str(error), f"mend it, or name another {thing}")
             settled.append(_thing(thing, False, f"{url}: {what}", use, cure))
     return settled
+
+
+def _try_endpoint(environment: Environment) -> None:
+    """Asks it; the one inside `mlops` is started for that, in a folder of its own."""
+    from delivery.kubeflow import connected
+
+    if environment.endpoint == "local":
+        _try_folder(environment.kfp)
+    with tempfile.TemporaryDirectory(prefix="mlops-") as scratch, connected(replace(environment, root=Path(scratch))):
+        pass
 
 
 def _try_store(environment: Environment) -> None:

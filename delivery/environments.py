@@ -1,16 +1,19 @@
-"""The settings of an environment, read once and checked; no other module of delivery reads os.environ."""
+"""The settings of an environment, read once and checked, and the KFP API that they name."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import yaml
 
-from delivery.errors import WrongUse, meant
+from components import IMAGE
+from delivery.errors import Failed, WrongUse, meant
 
 KINDS = {str: "text", int: "a whole number", dict: "a mapping", list: "a list"}
 
@@ -20,9 +23,10 @@ class Environment:
     """One file of environments/. What differs between environments is there, and nowhere else."""
 
     name: str
-    endpoint: str
+    endpoint: str  # `local`, or the URL of a KFP API
     store: str
     registry: str
+    namespace: str = ""  # of the cluster; none where the endpoint has none
     default_pipeline: str = ""
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)  # pipeline -> parameter -> value
     gpus: int = 0
@@ -32,8 +36,18 @@ class Environment:
 
     @property
     def work(self) -> Path:
-        """Where runs of this machine keep their log and KFP its artifacts: always local, whatever the store is."""
+        """Where what a run printed is kept: always on this machine, wherever the run was."""
         return self.root / ".mlops" / self.name / "work"
+
+    @property
+    def endpoint_setting(self) -> str:
+        """Where an error of the endpoint points to."""
+        return f"environments/{self.name}.yaml, endpoint: {self.endpoint}"
+
+    @property
+    def kfp(self) -> Path:
+        """Where the KFP API that is inside `mlops` keeps its runs, as `endpoint: local` means it."""
+        return self.root / ".mlops" / self.name / "kfp"
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -69,12 +83,24 @@ def absolute(url: str, root: Path) -> str:
     return url if colon else f"file:{root / url}"
 
 
-def child_environment(root: Path, run_id: str, scratch: Path) -> dict[str, str]:
-    """The environment variables of a run: this process's own, and what its steps need to find code, run and scratch."""
-    code = str(Path(__file__).resolve().parents[1])
-    path = dict.fromkeys([str(root), code, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-    ours = {"PIPELINE_RUN_ID": run_id, "PYTHONPATH": os.pathsep.join(path), "TMPDIR": str(scratch)}
-    return {**os.environ, **ours, "PYTHONUNBUFFERED": "1"}
+@contextmanager
+def served(environment: Environment) -> Iterator[str]:
+    """The URL of the environment's KFP API. `local` is one inside this process: it ends with the block, and its runs too."""
+    if environment.endpoint != "local":
+        yield environment.endpoint
+        return
+    from localkfp.server import ThreadedLocalKfp  # here, as no other endpoint needs it
+
+    server = ThreadedLocalKfp(folder=environment.kfp, images={IMAGE: environment.root})
+    try:
+        server.start()
+    except (OSError, sqlite3.Error) as error:
+        do = "free the place, or make it writable"
+        raise Failed(f"no KFP API can be started here: {error}", where=environment.kfp, do=do) from error
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:
@@ -109,9 +135,9 @@ def _checked(given: dict[str, Any], path: Path) -> Environment:
         _require_type(parameters, dict, f"parameters.{pipeline}", path)
     if given.get("gpus", 0) < 0:
         raise WrongUse(f"`gpus` is below zero: {given['gpus']}", where=path, do="write 0 or more")
-    if given["endpoint"] != "local":
-        sentence = f"no pipeline can run at `{given['endpoint']}`: this version runs them on this machine only"
-        raise WrongUse(sentence, where=f"{path}, endpoint", do="write `endpoint: local`")
+    if given["endpoint"] != "local" and not re.match(r"https?://[^/\s]+", given["endpoint"]):
+        sentence = f"`endpoint` is `{given['endpoint']}`, and must be `local` or the URL of a KFP API"
+        raise WrongUse(sentence, where=path, do="write `endpoint: local`, or `endpoint: https://...`")
     places = {key: absolute(given[key], given["root"]) for key in ("store", "registry")}
     return Environment(**{**given, **places})
 

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from delivery.local import Progress, State
+from delivery.runs import Progress, State
 
 STYLES = {
     State.WAITING: "dim",

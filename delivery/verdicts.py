@@ -11,9 +11,9 @@ from rich.text import Text
 
 from delivery.environments import Environment
 from delivery.errors import Failed, GateRefused, MlopsError
-from delivery.local import Progress, Records, RunResult, State, log_lines
 from delivery.progress import plain
 from delivery.running import path_or_url
+from delivery.runs import Progress, Records, RunResult, State
 
 METRICS = ("rows", "top_1", "top_5", "macro_f1", "log_loss", "calibration_error")
 
@@ -22,6 +22,9 @@ def failure(result: RunResult) -> MlopsError | None:
     """Why the run failed, by the step that failed first; None when it did not fail."""
     if result.state == "SUCCEEDED":
         return None
+    if result.state == "CANCELED":
+        do = f"`mlops report {result.run_name}` shows how far it came; `mlops run` starts anew"
+        return Failed(f"run {result.run_name} was stopped at the endpoint", where=result.log, do=do)
     failed = [name for name, record in result.records.items() if record.get("state") == "FAILED"]
     if failed:
         first = min(failed, key=lambda name: result.records[name].get("finished") or "")
@@ -87,6 +90,7 @@ def as_json(result: RunResult, environment: Environment) -> dict[str, Any]:
     steps = [{"step": step.step, "state": step.state.value, "seconds": step.seconds} for step in result.progress]
     return {
         "run_id": result.run_id,
+        "run_name": result.run_name,
         "state": result.state,
         "environment": environment.name,
         "steps": steps,
@@ -109,10 +113,10 @@ def _told_by(step: str, result: RunResult) -> MlopsError:
 
 
 def _untold(step: Progress | None, result: RunResult) -> MlopsError:
-    """A run that failed without a record of it: the log is all there is."""
+    """A run that failed without a record of it: what the step printed is all there is, or what the endpoint says."""
     name = step.step if step else ""
-    section = _section(log_lines(result.log), name.replace("_", "-"))
-    said = section[-1].strip() if section else "the log is empty"
+    section = result.printed.get(name, [])
+    said = section[-1].strip() if section else result.error or "nothing was printed"
     if len(section) > 2 and said.startswith("to do: ") and section[-2].strip().startswith("where: "):
         # a step that could not even write its record: its error has our three lines, after the name of its class
         what = section[-3].strip().partition(": ")[2]
@@ -122,15 +126,6 @@ def _untold(step: Progress | None, result: RunResult) -> MlopsError:
         what = f"{name} ended without writing a result (killed, or out of memory); the log's last line: {said}"
         return Failed(what, where=result.log, do="read that log; `mlops doctor` shows this machine's memory")
     return Failed(f"{name or 'the run'} failed: {said}", where=result.log, do="the traceback stands in that log")
-
-
-def _section(lines: list[str], task: str) -> list[str]:
-    """What the log holds of one task, without KFP's own line about its end."""
-    begun = [number for number, line in enumerate(lines) if f"Executing task '{task}'" in line]
-    ended = [number for number, line in enumerate(lines) if f"Task '{task}' finished" in line]
-    if not task or not begun:
-        return lines
-    return lines[begun[-1] + 1 : ended[-1] if ended and ended[-1] > begun[-1] else None]
 
 
 def _facts(records: Records) -> Iterator[tuple[str, dict[str, Any]]]:

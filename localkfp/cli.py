@@ -70,7 +70,8 @@ def serve(
     try:
         typer.echo(server.url)
         typer.echo(TOLD.format(url=server.url, folder=folder, parallel=server.kfp.parallel), err=True)
-        ending.wait()
+        while not ending.wait(1):  # a signal that came to another thread is seen when this one wakes
+            pass
     finally:
         server.stop()
 

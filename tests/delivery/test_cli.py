@@ -25,7 +25,7 @@ def test_run_shows_the_steps_on_stderr_and_the_verdicts_on_stdout(mlops: Any, pr
     [run] = (project / "store/runs").iterdir()
     assert outcome.exit_code == 0
     lines = outcome.err.splitlines()
-    assert lines[0] == f"run {run.name}"
+    assert re.fullmatch(rf"run greet-\d{{8}}-\d{{6}}-[0-9a-f]{{4}} \({run.name}\)", lines[0])
     assert [line.split("  ")[:2] for line in lines[1:] if "running" not in line] == [
         ["make_words", "succeeded"],
         ["say_words", "succeeded"],
@@ -43,6 +43,7 @@ def test_run_as_json_prints_json_and_nothing_else_on_stdout(mlops: Any, project:
 
     told = json.loads(good.out)
     assert (good.exit_code, told["state"], told["error"]) == (0, "SUCCEEDED", None)
+    assert f"run {told['run_name']} ({told['run_id']})\n" in good.err
     assert told["gates"][0]["name"] == "words.times"
     assert told["metrics"] == {"time": {"rows": 3, "top_1": 0.5}}
     assert [step["state"] for step in told["steps"]] == ["succeeded", "succeeded"]
@@ -144,37 +145,65 @@ def test_compile_prints_the_hash_and_the_path_of_each_package(mlops: Any, projec
     assert sorted(file.name for file in (project / "there").iterdir()) == ["greet.yaml", "silent.yaml"]
 
 
-def test_report_makes_the_page_again_and_prints_its_path(mlops: Any, project: Path) -> None:
-    mlops("run", "-p", "fail=killed")
-    [page] = project.glob("store/runs/*/report.html")
-    page.unlink()
+def test_report_makes_the_page_again_by_the_runs_name_or_its_id_and_prints_its_path(mlops: Any, project: Path) -> None:
+    run = json.loads(mlops("run", "--json", "-p", f"store={project}/elsewhere", "-p", "fail=killed").out)
+    page = project / "elsewhere/runs" / run["run_id"] / "report.html"
 
-    outcome = mlops("report", page.parent.name)
+    for told in (run["run_name"], run["run_id"]):
+        page.unlink()
+        outcome = mlops("report", told)
 
-    assert (outcome.exit_code, outcome.out, outcome.err) == (0, f"{page}\n", "")
-    assert "say_words" in page.read_text()
+        assert (outcome.exit_code, outcome.out, outcome.err) == (0, f"{page}\n", "")
+        assert "say_words" in page.read_text()
 
 
-def test_report_of_an_unknown_run_names_near_and_latest_ones(mlops: Any, project: Path) -> None:
-    for name in ("greet-20260101-000000-aaaa", "greet-20260102-000000-bbbb"):
-        (project / ".mlops/local-dev/work" / name).mkdir(parents=True)
+def test_report_of_an_unknown_run_names_near_and_latest_ones(mlops: Any) -> None:
+    one, other = (json.loads(mlops("run", "silent", "--json").out)["run_name"] for _ in range(2))
 
-    near, far = mlops("report", "greet-20260102-000000-bbbc"), mlops("report", "zzz")
+    near, far = mlops("report", one[:-1] + "x"), mlops("report", "00000000-0000-4000-8000-000000000000")
 
     assert (near.exit_code, far.exit_code) == (2, 2)
-    assert "to do: did you mean `greet-20260102-000000-bbbb`" in near.err
-    assert "latest runs of this machine: `greet-20260102-000000-bbbb`, `greet-20260101-000000-aaaa`" in far.err
+    assert f"to do: did you mean `{one}`" in near.err
+    assert f"take one of the latest runs: `{other}`, `{one}`\n" in far.err
+
+
+def test_report_of_a_run_without_records_says_so(mlops: Any, project: Path) -> None:
+    run = json.loads(mlops("run", "silent", "--json").out)
+
+    outcome = mlops("report", run["run_name"])
+
+    assert outcome.exit_code == 1
+    assert outcome.err.startswith(f"error: run {run['run_name']} has no records to make a page of\n")
+    assert f"where: file:{project}/store/runs/{run['run_id']}\n" in outcome.err
 
 
 def test_a_store_that_fails_is_a_sentence(mlops: Any, s3: Any) -> None:
-    Path("environments/net.yaml").write_text("endpoint: local\nstore: s3://nowhere\nregistry: sqlite:///r.db\n")
+    run = json.loads(mlops("run", "--json", "-p", f"store={s3.bucket('gone')}").out)
+    for found in s3.client.list_objects_v2(Bucket="gone")["Contents"]:
+        s3.client.delete_object(Bucket="gone", Key=found["Key"])
+    s3.client.delete_bucket(Bucket="gone")
 
-    outcome = mlops("report", "greet-20260102-000000-bbbc", "--env", "net")
+    outcome = mlops("report", run["run_name"])
 
     assert outcome.exit_code == 1
     assert outcome.err.startswith("error: ")
-    assert "s3://nowhere" in outcome.err
+    assert "s3://gone" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_an_endpoint_that_does_not_answer_is_a_sentence_and_comes_fast(mlops: Any) -> None:
+    Path("environments/gone.yaml").write_text("endpoint: http://127.0.0.1:9\nstore: s\nregistry: sqlite:///r.db\n")
+    start = time.perf_counter()
+
+    outcomes = [mlops("run", "silent", "--env", "gone"), mlops("report", "x", "--env", "gone")]
+
+    assert time.perf_counter() - start < 5
+    for outcome in outcomes:
+        assert (outcome.exit_code, outcome.out) == (1, "")
+        what, where, do = outcome.err.splitlines()
+        assert what.startswith("error: the endpoint does not answer: ")
+        assert where == "  where: environments/gone.yaml, endpoint: http://127.0.0.1:9"
+        assert do.startswith("  to do: start it, or correct `endpoint`")
 
 
 def test_our_own_bug_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

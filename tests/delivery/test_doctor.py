@@ -104,7 +104,7 @@ def test_looking_leaves_nothing(project: Path) -> None:
 
     diagnosis = examine("local-dev")
 
-    assert (health(diagnosis)["store"], health(diagnosis)["registry"]) == (Health.OK, Health.OK)
+    assert {health(diagnosis)[name] for name in ("endpoint", "store", "registry")} == {Health.OK}
     assert sorted(project.rglob("*")) == before
 
 
@@ -117,6 +117,18 @@ def test_a_store_and_a_registry_on_the_network_are_asked(project: Path, s3: Any)
 
     assert (good["store"], good["registry"]) == (Health.OK, Health.OK)
     assert (bad["store"], bad["registry"]) == (Health.BROKEN, Health.BROKEN)
+
+
+def test_an_endpoint_that_does_not_answer_takes_the_pipeline(project: Path) -> None:
+    path = project / "environments/net.yaml"
+    path.write_text("endpoint: http://127.0.0.1:9\nstore: file:store\nregistry: sqlite:///r.db\n")
+
+    diagnosis = examine("net")
+
+    [endpoint] = [thing for thing in diagnosis.things if thing.name == "endpoint"]
+    assert endpoint.health is Health.BROKEN
+    assert endpoint.found.startswith("http://127.0.0.1:9: the endpoint does not answer: ")
+    assert lacks(diagnosis)["the compiled pipeline, here"] == ["endpoint"]
 
 
 def test_outside_a_project_the_environment_is_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from delivery.environments import absolute, child_environment, project_root, read_environment
-from delivery.errors import WrongUse
+from delivery.environments import absolute, project_root, read_environment, served
+from delivery.errors import Failed, WrongUse
 
 GOOD = "endpoint: local\nstore: file:store\nregistry: sqlite:///registry.db\n"
 REPOSITORY = Path(__file__).parents[2]
@@ -46,11 +45,12 @@ def test_a_file_with_the_needed_keys_is_read_and_its_paths_become_absolute(proje
         (GOOD + "a: [1\nb: 2\n", "the file is no YAML", ", line 5", "mend that line"),
         ("- local\n", "the file holds no settings", "", "write `key: value` lines"),
         ("", "the file holds no settings", "", "write `key: value` lines"),
+        (GOOD + "namespace: 1\n", "`namespace` is `1`, and must be text", "", "write text after `namespace:`"),
         (
-            GOOD.replace("local", "https://kfp.example"),
-            "no pipeline can run at `https://kfp.example`: this version runs them on this machine only",
-            ", endpoint",
-            "write `endpoint: local`",
+            GOOD.replace("local", "kfp.example:8888"),
+            "`endpoint` is `kfp.example:8888`, and must be `local` or the URL of a KFP API",
+            "",
+            "write `endpoint: local`, or `endpoint: https://...`",
         ),
     ],
 )
@@ -109,18 +109,24 @@ def test_only_relative_paths_change(url: str, expected: str) -> None:
     assert absolute(url, Path("/root")) == expected
 
 
-def test_a_run_inherits_the_variables_and_finds_the_project_before_anything_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/mine", str(REPOSITORY)]))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+def test_an_endpoint_with_an_address_and_a_namespace_is_read_and_nothing_is_started_for_it(project: Path) -> None:
+    write(project, GOOD.replace("local", "https://kfp.example/pipeline") + "namespace: team\n")
 
-    given = child_environment(Path("/project"), "greet-1", Path("/scratch"))
+    environment = read_environment("other")
 
-    assert given["PYTHONPATH"].split(os.pathsep) == ["/project", str(REPOSITORY), "/mine"]
-    assert given["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
-    assert (given["PIPELINE_RUN_ID"], given["TMPDIR"]) == ("greet-1", "/scratch")
-    assert "PIPELINE_RUN_ID" not in os.environ
+    assert (environment.endpoint, environment.namespace) == ("https://kfp.example/pipeline", "team")
+    with served(environment) as url:
+        assert url == "https://kfp.example/pipeline"
+    assert not (project / ".mlops").exists()
+
+
+def test_a_local_endpoint_that_cannot_be_started_says_where_and_what_to_do(project: Path) -> None:
+    (project / ".mlops").write_text("no folder")
+
+    with pytest.raises(Failed, match="no KFP API can be started here") as failed, served(read_environment("local-dev")):
+        pass
+
+    assert failed.value.where == str(project / ".mlops/local-dev/kfp")
 
 
 def test_the_environments_of_this_project_are_good() -> None:

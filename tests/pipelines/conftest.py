@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,13 @@ import pytest
 import yaml
 
 import models
-from delivery import local
+from components import IMAGE
 from delivery.compile import compile_pipeline
+from delivery.environments import Environment
+from delivery.kubeflow import connected
+from delivery.runs import Plan, Records, RunResult
+from delivery.watching import run_to_end
+from localkfp.server import ThreadedLocalKfp
 from storage import objects
 from storage.registry import open_registry
 
@@ -78,7 +83,9 @@ class World:
     folder: Path
     store: str
     source: str
+    endpoint: str  # the KFP API that runs them
     runs: int = 0
+    latest: str = ""  # the id of the latest run
     registries: int = 1
 
     def forget_models(self) -> None:
@@ -101,24 +108,30 @@ class World:
         for table in folder.iterdir():
             objects.upload(table, objects.join(self.source, table.name))
 
-    def run(self, package: Package, **arguments: Any) -> local.RunResult:
+    def run(self, package: Package, **arguments: Any) -> RunResult:
         self.runs += 1
-        plan = local.Plan(
-            run_id=f"toy-{self.runs}",
+        plan = Plan(
+            run_name=f"toy-{self.runs}",
             pipeline="toy",
             package=package.content(),
             arguments={"source": self.source, "store": self.store, "registry": self.registry_url, **arguments},
             graph={},
             store=self.store,
             folder=self.folder / f"run-{self.runs}",
-            root=ROOT,
         )
-        return local.run_package(plan, lambda _: None)
+        environment = Environment(
+            name="toy", endpoint=self.endpoint, store=self.store, registry=self.registry_url, root=self.folder
+        )
+        with connected(environment) as kfp:
+            result = run_to_end(kfp, plan, lambda _: None)
+        self.latest = result.run_id
+        return result
 
-    def run_with_cache(self, package: Package, cache: Path, **given: Any) -> local.Records:
+    def run_with_cache(self, package: Package, cache: Path, **given: Any) -> Records:
         """Run it with KFP's own cache, which `mlops run` leaves off; returns the records that this run wrote."""
         self.runs += 1
-        path, run = self.folder / f"cached-{self.runs}.yaml", f"cached-{self.runs}"
+        self.latest = run = f"cached-{self.runs}"
+        path = self.folder / f"{run}.yaml"
         path.write_bytes(package.content())
         arguments = {"source": self.source, "store": self.store, "registry": self.registry_url, **given}
         subprocess.run(
@@ -142,9 +155,9 @@ class World:
         ]
         return {record["step"]: record for record in found}
 
-    def page(self, kind: str = "toy") -> str:
-        """The page that the exit handler wrote for the latest run."""
-        return objects.read_bytes(objects.join(self.store, "runs", f"{kind}-{self.runs}", "report.html")).decode()
+    def page(self, name: str = "report.html") -> str:
+        """A page of the latest run; if none is named, the one that the exit handler wrote."""
+        return objects.read_bytes(objects.join(self.store, "runs", self.latest, name)).decode()
 
 
 RUN_WITH_CACHE = """
@@ -201,19 +214,29 @@ def package(package_of: Callable[[Path], Package], tmp_path: Path) -> Callable[[
     return lambda: package_of(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A KFP API for all tests of this process; what its steps write at home is not the home of who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home-of-steps")))
+        with ThreadedLocalKfp(images={IMAGE: ROOT}) as server:
+            yield server.url
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, endpoint: str) -> World:
     folder = tmp_path / "world"
     folder.mkdir()
-    return World(folder=folder, store=f"file:{folder}/store", source=f"file:{folder}/source")
+    return World(folder=folder, store=f"file:{folder}/store", source=f"file:{folder}/source", endpoint=endpoint)
 
 
 @pytest.fixture
-def s3_world(tmp_path: Path, s3: Any) -> World:
-    return World(folder=tmp_path, store=s3.bucket("models") + "/store", source=s3.bucket("data") + "/charts")
+def s3_world(tmp_path: Path, s3: Any, endpoint: str) -> World:
+    store, source = s3.bucket("models") + "/store", s3.bucket("data") + "/charts"
+    return World(folder=tmp_path, store=store, source=source, endpoint=endpoint)
 
 
-def states(result: local.RunResult) -> dict[str, str]:
+def states(result: RunResult) -> dict[str, str]:
     """Step -> state, as the records have it."""
     return {step: record["state"] for step, record in result.records.items()}
 

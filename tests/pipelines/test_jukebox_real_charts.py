@@ -20,8 +20,8 @@ def real_charts() -> str:
     return f"file:{Path(folder).resolve()}"
 
 
-def test_it_learns_real_charts_and_onnx_answers_alike(real_charts, tmp_path):
-    world = World(folder=tmp_path, store=f"file:{tmp_path}/store", source=real_charts)
+def test_it_learns_real_charts_and_onnx_answers_alike(real_charts, endpoint, tmp_path):
+    world = World(folder=tmp_path, store=f"file:{tmp_path}/store", source=real_charts, endpoint=endpoint)
 
     result = world.run(Package.compiled("jukebox", tmp_path))
 

@@ -1,6 +1,8 @@
 """Two steps and an exit handler, which write their records themselves, and can be told to fail in every way."""
 
-from kfp import dsl
+from kfp import dsl, kubernetes
+
+from components import IMAGE
 
 MODEL = "none"
 GRAPH = {"make_words": [], "say_words": ["make_words"]}
@@ -8,10 +10,11 @@ GRAPH = {"make_words": [], "say_words": ["make_words"]}
 
 def _limited(task: dsl.PipelineTask, name: str) -> dsl.PipelineTask:
     task.set_cpu_limit("1").set_memory_limit("200M").set_display_name(name).set_caching_options(False)
+    kubernetes.use_field_path_as_env(task, env_name="PIPELINE_RUN_ID", field_path="metadata.labels['pipeline/runid']")
     return task
 
 
-@dsl.component(base_image="example.org/tiny:1", install_kfp_package=False)
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def make_words(store: str, name: str, options: dict, times: int) -> str:
     """Words for `name`, as often as asked, and a record of it."""
     import os
@@ -32,7 +35,7 @@ def make_words(store: str, name: str, options: dict, times: int) -> str:
     return " ".join([name] * times)
 
 
-@dsl.component(base_image="example.org/tiny:1", install_kfp_package=False)
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def say_words(store: str, words: str, fail: str):
     """Say them, or fail: as a gate, with a sentence, with a bare error, without a record, by a kill, or never."""
     import os
@@ -78,7 +81,7 @@ def say_words(store: str, words: str, fail: str):
     print(words)
 
 
-@dsl.component(base_image="example.org/tiny:1", install_kfp_package=False)
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def write_page(store: str, page: bool):
     """The page, whatever happened."""
     import os

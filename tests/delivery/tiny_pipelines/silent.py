@@ -1,15 +1,17 @@
-"""Steps that know nothing of records: their progress is what KFP's log says."""
+"""Steps that know nothing of records: their progress is what the endpoint says."""
 
 from kfp import dsl
 
+from components import IMAGE
 
-@dsl.component(base_image="example.org/tiny:1", install_kfp_package=False)
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def first() -> str:
     """A word."""
     return "word"
 
 
-@dsl.component(base_image="example.org/tiny:1", install_kfp_package=False)
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def second(word: str, fail: bool):
     """Fails when told to."""
     if fail:

@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import IMAGE
+from delivery import running
+from delivery.environments import read_environment
+from delivery.errors import Failed, Interrupted, WrongUse
+from delivery.kubeflow import Kubeflow, connected
+from delivery.kubeflow import Run as ApiRun
+from delivery.runs import Plan, Progress, RunResult
+from delivery.verdicts import failure
+from delivery.watching import run_to_end
+from localkfp.server import ThreadedLocalKfp
+
+PIPELINES = "tiny_pipelines"
+REPOSITORY = Path(__file__).parents[2]
+SETTINGS = """\
+endpoint: {endpoint}
+store: file:store
+registry: sqlite:///registry.db
+parameters: {{greet: {{name: Ada}}}}
+"""
+Run = Callable[..., tuple[RunResult, list[list[Progress]]]]
+
+
+@pytest.fixture
+def run(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a pipeline to its end; what comes back is the result, and everything that was shown."""
+    for pause in ("delivery.kubeflow.ASK_SECONDS", "delivery.watching.ASK_REMOTE_SECONDS"):
+        monkeypatch.setattr(pause, 0.02)  # the tiny steps are over in less than a second
+
+    def go(pipeline: str, *given: str, env: str = "local-dev") -> tuple[RunResult, list[list[Progress]]]:
+        shown: list[list[Progress]] = []
+        environment = read_environment(env)
+        plan = running.plan(environment, pipeline, given, PIPELINES)
+        with connected(environment) as kfp:
+            return run_to_end(kfp, plan, shown.append), shown
+
+    return go
+
+
+@pytest.fixture
+def server(project: Path) -> Iterator[ThreadedLocalKfp]:
+    """A KFP API that outlives the command, and an environment `served` that names it."""
+    with ThreadedLocalKfp(images={IMAGE: project}) as server:
+        (project / "environments/served.yaml").write_text(SETTINGS.format(endpoint=server.url))
+        yield server
+
+
+@pytest.fixture
+def process(project: Path) -> Iterator[subprocess.Popen[str]]:
+    """The same in a process of its own, which a test may halt."""
+    words = ["serve", "--port", "0", "--folder", str(project / "kfp"), "--image", f"{IMAGE}={project}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "localkfp", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    (project / "environments/served.yaml").write_text(SETTINGS.format(endpoint=process.stdout.readline().strip()))
+    yield process
+    process.send_signal(signal.SIGCONT)
+    process.terminate()
+    process.wait(timeout=20)
+    process.stdout.close()
+
+
+def states(steps: list[Progress]) -> dict[str, str]:
+    return {step.step: step.state.value for step in steps}
+
+
+def alive(pid: int) -> bool:
+    """Whether it still runs; a process that only waits to be reaped does not."""
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def eventually(question: Callable[[], object], seconds: float = 20) -> object:
+    end = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+    return answer
+
+
+@pytest.mark.parametrize("world", ["file", "s3"])
+def test_a_run_gives_its_records_and_shows_the_steps_while_it_runs(
+    run: Run, world: str, project: Path, request: pytest.FixtureRequest
+) -> None:
+    store = f"file:{project}/store" if world == "file" else request.getfixturevalue("s3").bucket("runs")
+
+    result, shown = run("greet", f"store={store}", "options.tone=2")
+
+    assert result.state == "SUCCEEDED"
+    assert {name: record["state"] for name, record in result.records.items()} == {
+        "make_words": "SUCCEEDED",
+        "say_words": "SUCCEEDED",
+    }
+    assert result.records["make_words"]["facts"]["options"] == {"tone": 2}
+    assert result.report_url == f"{store}/runs/{result.run_id}/report.html"
+    assert states(shown[0]) == {"make_words": "waiting", "say_words": "waiting"}
+    assert {"make_words": "succeeded", "say_words": "running"} in [states(steps) for steps in shown]
+    assert states(shown[-1]) == {"make_words": "succeeded", "say_words": "succeeded"}
+    assert failure(result) is None
+
+
+def test_an_endpoint_with_an_address_runs_the_same(run: Run, server: ThreadedLocalKfp, project: Path) -> None:
+    good, _ = run("greet", "times=2", env="served")
+    bad, _ = run("greet", "fail=gate", env="served")
+
+    assert (good.state, failure(good)) == ("SUCCEEDED", None)
+    assert good.printed["say_words"].count("Ada Ada") == 1
+    assert good.report_url == f"file:{project}/store/runs/{good.run_id}/report.html"
+    assert getattr(failure(bad), "exit_code", None) == 3
+    with connected(read_environment("served")) as kfp:
+        assert kfp.latest(5) == [bad.run_name, good.run_name]
+        assert [_found(kfp, run)["run_id"] for run in (good.run_name, good.run_id)] == [good.run_id] * 2
+
+
+def test_a_run_writes_below_the_environments_folders_only(run: Run, project: Path) -> None:
+    before = set(project.iterdir())
+
+    result, _ = run("greet")
+
+    assert {path.name for path in set(project.iterdir()) - before} == {".mlops", "store"}
+    assert sorted(path.name for path in (project / ".mlops/local-dev").iterdir()) == ["kfp", "work"]
+    assert [path.name for path in result.log.parent.iterdir()] == ["run.log"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "state", "exit_code", "what", "do"),
+    [
+        ("gate", "failed", 3, "say_words: the tone is 3, allowed 2", "say less"),
+        ("sentence", "failed", 1, "say_words: the mouth is shut", "open it"),
+        ("bare", "failed", 1, "say_words: KeyError: 'x'", "the traceback stands in that log"),
+        ("unrecorded", "failed", 1, "say_words failed: ValueError: there is no record of this", "the traceback stands"),
+        ("killed", "lost", 1, "say_words ended without writing a result (killed, or out of memory)", "read that log"),
+    ],
+)
+def test_a_failed_run_says_why_in_the_words_of_its_step(
+    run: Run, fail: str, state: str, exit_code: int, what: str, do: str
+) -> None:
+    result, shown = run("greet", f"fail={fail}")
+    error = failure(result)
+
+    assert result.state == "FAILED"
+    assert states(shown[-1]) == {"make_words": "succeeded", "say_words": state}
+    assert error is not None
+    assert error.exit_code == exit_code
+    assert error.what.startswith(what)
+    assert error.do.startswith(do)
+    assert result.report_url is not None  # the exit handler came to it all the same
+
+
+def test_steps_without_records_are_followed_by_what_the_endpoint_says(run: Run) -> None:
+    good, shown = run("silent")
+    bad, _ = run("silent", "fail=true")
+
+    assert (good.state, good.records, good.report_url) == ("SUCCEEDED", {}, None)
+    assert states(shown[-1]) == {"first": "succeeded", "second": "succeeded"}
+    assert {"first": "succeeded", "second": "running"} in [states(steps) for steps in shown]
+    assert all(step.seconds for step in good.progress)
+    assert states(bad.progress) == {"first": "succeeded", "second": "failed"}
+    assert str(failure(bad)).startswith("error: second failed: ValueError: second was told to fail\n")
+
+
+def test_the_log_has_what_each_step_printed_below_its_name(run: Run) -> None:
+    result, _ = run("greet", "times=2")
+    failed, _ = run("greet", "fail=unrecorded")
+
+    lines = result.log.read_text().splitlines()
+    assert lines[0] == f"{result.run_name} ({result.run_id}): SUCCEEDED"
+    assert lines.index("== make_words ==") < lines.index("== say_words ==") < lines.index("Ada Ada")
+    assert not any("\x1b" in line for line in lines)
+    assert not any("Warning" in line for line in lines)
+    lines = failed.log.read_text().splitlines()
+    assert lines[:2] == [
+        f"{failed.run_name} ({failed.run_id}): FAILED",
+        "say-words: ValueError: there is no record of this",
+    ]
+    assert "Traceback (most recent call last):" in lines
+
+
+def test_a_package_that_the_endpoint_refuses_is_a_wrong_use_and_leaves_no_run(
+    run: Run, server: ThreadedLocalKfp, project: Path
+) -> None:
+    server.stop()
+    with ThreadedLocalKfp(images={}) as other:
+        (project / "environments/served.yaml").write_text(SETTINGS.format(endpoint=other.url))
+
+        with pytest.raises(WrongUse, match=IMAGE):
+            run("silent", env="served")
+
+        with connected(read_environment("served")) as kfp:
+            assert kfp.latest(5) == []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("env", ["local-dev", "served"])
+def test_a_stopped_run_is_canceled_and_says_so(
+    project: Path, server: ThreadedLocalKfp, sign: signal.Signals, env: str
+) -> None:
+    command, pids = _start_sleeping_run(project, env)
+
+    os.killpg(command.pid, sign)  # as a terminal does: every process of the command gets it
+    out, err = command.communicate(timeout=30)
+
+    assert command.returncode == 130
+    assert out == ""
+    assert f"was stopped{', and all its processes are ended' if env == 'local-dev' else ''}\n  where: " in err
+    assert "to do: `mlops run greet` starts anew; `mlops report greet-" in err
+    assert not any(alive(pid) for pid in pids)
+    assert list((project / "tmp").iterdir()) == []
+    with connected(read_environment(env)) as kfp:
+        [name] = kfp.latest(5)
+        assert _found(kfp, name)["state"] == "CANCELED"
+    assert (project / f".mlops/{env}/work/{name}/run.log").read_text().splitlines()[0].endswith(": CANCELED")
+
+
+def test_a_killed_command_leaves_no_process_behind(project: Path) -> None:
+    command, pids = _start_sleeping_run(project, "local-dev")
+    children = [int(pid) for pid in Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()]
+
+    command.kill()
+    command.communicate(timeout=20)
+
+    eventually(lambda: not any(alive(pid) for pid in [*pids, *children]))
+    with connected(read_environment("local-dev")) as kfp:
+        [name] = kfp.latest(5)
+        eventually(lambda: _found(kfp, name)["state"] == "FAILED")
+
+
+def test_a_killed_command_leaves_a_run_elsewhere_alone(project: Path, server: ThreadedLocalKfp) -> None:
+    command, pids = _start_sleeping_run(project, "served")
+
+    command.kill()
+    command.communicate(timeout=20)
+
+    with connected(read_environment("served")) as kfp:
+        assert _found(kfp, kfp.latest(1)[0])["state"] == "RUNNING"
+    assert all(alive(pid) for pid in pids)
+
+
+def test_a_run_that_someone_else_stops_is_a_failure_that_says_so(
+    run: Run, server: ThreadedLocalKfp, project: Path
+) -> None:
+    def stop() -> None:
+        eventually(lambda: list(project.glob("store/runs/*/pids.txt")))
+        with connected(read_environment("served")) as kfp:
+            kfp.terminate(_found(kfp, kfp.latest(1)[0])["run_id"])
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    result, _ = run("greet", "fail=sleep", env="served")
+    thread.join()
+
+    error = failure(result)
+    assert result.state == "CANCELED"
+    assert states(result.progress) == {"make_words": "succeeded", "say_words": "lost"}
+    assert error is not None
+    assert (error.exit_code, error.what) == (1, f"run {result.run_name} was stopped at the endpoint")
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_an_endpoint_that_falls_silent_is_asked_again_for_a_while(
+    run: Run, process: subprocess.Popen[str], project: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    monkeypatch.setattr("delivery.kubeflow.SECONDS", (1, 1))
+    monkeypatch.setattr("delivery.watching.PATIENCE_SECONDS", 20 if again else 0.5)
+
+    def fall_silent() -> None:
+        eventually(lambda: list(project.glob("store/runs/*/say_words.json")))
+        process.send_signal(signal.SIGSTOP)
+        if again:
+            time.sleep(3)
+            process.send_signal(signal.SIGCONT)
+
+    silence = threading.Thread(target=fall_silent)
+    silence.start()
+    try:
+        if again:
+            assert run("greet", env="served")[0].state == "SUCCEEDED"
+        else:
+            with pytest.raises(Failed, match="the endpoint does not answer") as told:
+                run("greet", "fail=sleep", env="served")
+            assert told.value.what.endswith(" may go on there, and is watched no longer")
+            assert "; then `mlops report greet-" in told.value.do
+    finally:
+        silence.join()
+
+
+def test_a_run_that_cannot_be_stopped_is_not_said_to_be(project: Path, process: subprocess.Popen[str]) -> None:
+    command, _ = _start_sleeping_run(project, "served")
+    process.kill()
+    process.wait()
+
+    command.send_signal(signal.SIGINT)
+    out, err = command.communicate(timeout=30)
+
+    assert (command.returncode, out) == (130, "")
+    assert "could not be stopped, and goes on there: the endpoint does not answer" in err
+
+
+@pytest.mark.parametrize(
+    ("runs", "terminated", "said"),
+    [
+        ("{}", (200, "{}"), "was stopped before it began"),
+        ('{"runs": [{"run_id": "r"}]}', (200, "{}"), "was asked to stop, and has not ended yet"),
+        ('{"runs": [{"run_id": "r"}]}', (403, ""), "could not be stopped, and goes on there: the endpoint says 403"),
+    ],
+)
+def test_a_run_that_did_not_end_is_not_said_to_have(
+    stranger: Any, plan: Plan, monkeypatch: pytest.MonkeyPatch, runs: str, terminated: tuple[int, str], said: str
+) -> None:
+    monkeypatch.setattr("delivery.watching.STOP_SECONDS", 0.1)
+
+    def answer(method: str, path: str, _: Any) -> tuple[int, str]:
+        answers = {
+            "healthz": (200, '{"multi_user": false}'),
+            "/experiments": (200, '{"experiments": [{"experiment_id": "e"}]}'),
+            ":terminate": terminated,
+            "/runs?": (200, runs),
+            "/log": (404, ""),
+        }
+        return next((answers[part] for part in answers if part in path), (200, '{"run_id": "r", "state": "RUNNING"}'))
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with connected(stranger(answer)) as kfp, pytest.raises(Interrupted, match=said):
+        run_to_end(kfp, plan, watch=stop)
+
+
+def test_two_runs_at_once_in_one_environment_do_not_meet(project: Path) -> None:
+    commands = [_command(["run", "-p", f"times={times}", "--json"], project) for times in (2, 3)]
+
+    told = [(json.loads(command.communicate(timeout=60)[0]), command.returncode) for command in commands]
+
+    assert [code for _, code in told] == [0, 0]
+    assert [result["gates"][0]["value"] for result, _ in told] == [2, 3]
+    with connected(read_environment("local-dev")) as kfp:
+        assert sorted(kfp.latest(5)) == sorted(result["run_name"] for result, _ in told)
+
+
+def _found(kfp: Kubeflow, run: str) -> ApiRun:
+    found = kfp.find(run)
+    assert found is not None
+    return found
+
+
+def _command(words: list[str], project: Path) -> subprocess.Popen[str]:
+    """`mlops` in a process group of its own."""
+    (project / "tmp").mkdir(exist_ok=True)
+    code = f"import sys; from delivery.cli import main; main(sys.argv[1:], pipelines={PIPELINES!r})"
+    paths = os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(project / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _start_sleeping_run(project: Path, env: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """`mlops run`, in the step that sleeps; and the processes of that step."""
+    command = _command(["run", "greet", "--env", env, "-p", "fail=sleep"], project)
+    eventually(lambda: list(project.glob("store/runs/*/pids.txt")))
+    [told] = project.glob("store/runs/*/pids.txt")
+    pids = [int(pid) for pid in json.loads(told.read_text())]
+    assert all(alive(pid) for pid in pids)
+    return command, pids
