@@ -111,4 +111,6 @@ def _not_started(error: OSError | sqlite3.Error, port: int, folder: Path) -> Cli
         what = f"port {port} is taken" if error.errno == errno.EADDRINUSE else f"port {port} cannot be used: {said}"
         return CliError(what, where=f"127.0.0.1:{port}", do="choose another, `localkfp serve --port 0`", exit_code=1)
     do = "choose a folder in which you may write, `localkfp serve --folder DIR`"
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        do = "move localkfp.db out of it, or choose another folder, `localkfp serve --folder DIR`"
     return CliError(f"nothing can be kept there: {said}", where=folder.resolve(), do=do, exit_code=1)

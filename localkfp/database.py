@@ -23,6 +23,10 @@ create table if not exists experiments (
   storage_state text not null check (storage_state in ('AVAILABLE', 'ARCHIVED')),
   unique (namespace, display_name)
 );
+create table if not exists images (
+  image text primary key,
+  folder text
+);
 create table if not exists pipelines (
   pipeline_id text primary key,
   namespace text not null,
@@ -190,6 +194,11 @@ def set_outcome(db: sqlite3.Connection, run_id: str, outcome: str, error: str | 
 def now() -> str:
     """RFC 3339, UTC; always as long, so that text sorts by time."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def moment(text: str) -> datetime:
+    """What `now` wrote; until Python 3.11 `fromisoformat` knows no Z."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def new_id() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,10 +13,11 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from google.protobuf import json_format
 from kfp import dsl, local
@@ -75,7 +77,7 @@ class Run:
             logging.exception("the run could not go on")
             error = str(raised) or repr(raised)
         if not error:
-            shutil.rmtree(self.start.folder / "workspace")
+            shutil.rmtree(self.start.folder / "workspace", ignore_errors=True)  # a step may have removed it
         logging.info("the run %s", f"failed: {error}" if error else "succeeded")
         with self.database.write() as db:
             set_outcome(db, self.start.run_id, "FAILED" if error else "SUCCEEDED", error)
@@ -159,37 +161,44 @@ class Run:
             "TMPDIR": str(self.start.scratch),
             **(env_vars or {}),
         }
-        task = self._may_begin()
-        with self._log(task).open("ab") as log:
-            task.exit_code = subprocess.call(
-                full_command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.start.folder / "work",
-                env=env,
-            )
-        self._may_begin()
-        return task.exit_code
 
-    def _container(self, client: Any, image: str, command: list[str], **options: Any) -> int:
-        task = self._may_begin()
-        with self._log(task).open("ab") as log:
-            task.exit_code = run_container(log, self.start.run_id, client, image, command, **options)
-        self._may_begin()
-        return task.exit_code
+        def execute(task: Task, log: IO[bytes]) -> int:
+            place = self.start.folder / "work" / task.task_id  # its own, as a container's would be
+            place.mkdir(exist_ok=True)
+            null, out = subprocess.DEVNULL, subprocess.STDOUT
+            try:
+                return subprocess.call(full_command, stdin=null, stdout=log, stderr=out, cwd=place, env=env)
+            except OSError as error:
+                if error.errno != errno.E2BIG:
+                    raise
+                raise ValueError("its parameters are too long for a command line: pass them as an artifact") from error
+            finally:
+                with suppress(OSError):
+                    place.rmdir()  # most leave nothing there
 
-    def _may_begin(self) -> Task:
-        """The task whose step it is; there is no further one when the run is to stop."""
-        if self.stopping.is_set():
-            os._exit(128 + signal.SIGTERM)
+        return self._logged(execute)
+
+    def _container(self, *given: Any, **options: Any) -> int:
+        return self._logged(lambda _, log: run_container(log, self.start.run_id, *given, **options))
+
+    def _logged(self, execute: Callable[[Task, IO[bytes]], int]) -> int:
+        """The exit code of the current task's step."""
+        self._end_if_asked()
         task = self.record.current.get()
         if task is None:
             raise RuntimeError("a step outside of any task")  # KFP would have to call it past `execute_task`
-        return task
+        with self._log(task).open("ab") as log:
+            task.log_from = log.tell()
+            task.exit_code = execute(task, log)
+        self._end_if_asked()
+        return task.exit_code
+
+    def _end_if_asked(self) -> None:
+        if self.stopping.is_set():
+            os._exit(128 + signal.SIGTERM)
 
     def _error_of(self, task: Task) -> str:
-        return error_in(self._log(task), task.exit_code)
+        return error_in(self._log(task), task.exit_code, task.log_from)
 
     def _log(self, task: Task) -> Path:
         return self.start.folder / "logs" / f"{task.task_id}.log"

@@ -11,11 +11,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import IO, Any
 
 from localkfp import packages, worker
@@ -25,7 +24,6 @@ from localkfp.packages import Package
 
 log = logging.getLogger(__name__)
 
-TAKE_OVER_EVERY = 5.0
 OPEN = """
 select run_id, state, package
   from runs
@@ -63,7 +61,7 @@ class Executor:
         self,
         database: Database,
         folder: Path,
-        images: Mapping[str, Path | None],
+        images: Callable[[], Mapping[str, Path | None]],
         parallel: int,
         fire: Callable[[], float | None],
     ) -> None:
@@ -71,8 +69,7 @@ class Executor:
         self.server_id = new_id()
         self.engine = Engine()
         self.active: dict[str, subprocess.Popen[str]] = {}
-        self._killed: set[str] = set()
-        self._ended: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[subprocess.Popen[str], str | None, str]] = SimpleQueue()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._lock: IO[str] | None = None
@@ -111,39 +108,32 @@ class Executor:
 
     def check(self, package: Package) -> None:
         """Refuses a package that cannot run here and now."""
-        packages.check(package, self.images, self.engine, os.environ)
+        packages.check(package, self.images(), self.engine, os.environ)
 
     def _loop(self) -> None:
-        take_over_at = time.monotonic() + TAKE_OVER_EVERY
         while not self._stopping.is_set():
             pause = 0.2 if self.active else 1.0
             try:
-                if time.monotonic() >= take_over_at:
-                    self._take_over()
-                    take_over_at = time.monotonic() + TAKE_OVER_EVERY
+                self._turn()
+                self._take_over()
                 due = self.fire()
                 pause = min(pause, max(due, 0.05)) if due is not None else pause
-                self._turn()
             except Exception:
                 log.exception("localkfp's executor could not go on, and tries again")
             self._wake.wait(pause)
             self._wake.clear()
 
     def _turn(self) -> None:
-        while True:
-            try:
-                run_id, reason = self._ended.get_nowait()
-            except Empty:
-                break
-            del self.active[run_id]
-            self._killed.discard(run_id)
-            self._finish(run_id, reason)
+        while not self._ended.empty():
+            process, ended, reason = self._ended.get()
+            for run_id in [one for one, its in self.active.items() if its is process and ended in (one, None)]:
+                del self.active[run_id]
+                self._finish(run_id, reason)
         with self.database.read() as db:
             rows = db.execute(OPEN, {"owner": self.server_id}).fetchall()
         running = {row["run_id"] for row in rows if row["state"] == "RUNNING"}
-        for run_id in self.active.keys() - running - self._killed:  # to be canceled, or deleted
+        for run_id in self.active.keys() - running:  # to be canceled, or deleted
             _tell(self.active[run_id], {"kill": run_id})
-            self._killed.add(run_id)
         for row in rows:
             if row["run_id"] in self.active:
                 continue
@@ -163,15 +153,16 @@ class Executor:
         with self.database.write() as db:
             if not move(db, run_id, "RUNNING", ["PENDING"]):
                 return
-        folder = self.folder / "runs" / run_id
+        folder, scratch, images = self.folder / "runs" / run_id, _scratch(run_id), self.images()
         folder.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(mode=0o700, exist_ok=True)
         start = {
             "run_id": run_id,
             "database": str(self.database.path.absolute()),
             "folder": str(folder.absolute()),
-            "scratch": tempfile.mkdtemp(prefix="localkfp-"),
-            "images": {image: str(code.absolute()) if code else None for image, code in self.images.items()},
-            "uses_docker": not packages.runs_in_processes(package, self.images),
+            "scratch": str(scratch),
+            "images": {image: str(code.absolute()) if code else None for image, code in images.items()},
+            "uses_docker": not packages.runs_in_processes(package, images),
             "environment": dict(os.environ),
         }
         self.active[run_id] = self._worker_process()
@@ -187,11 +178,12 @@ class Executor:
                 move(db, run_id, to, ["RUNNING", "CANCELING"], None if canceled or row["outcome"] else reason)
                 state = "CANCELED" if canceled else "FAILED"
                 db.execute(CUT_OFF, {"run_id": run_id, "state": state, "now": now()})
+        shutil.rmtree(_scratch(run_id), ignore_errors=True)
         if row is None:
             shutil.rmtree(self.folder / "runs" / run_id, ignore_errors=True)
 
     def _take_over(self) -> None:
-        """A server is gone when the lock on its file is."""
+        """A server is gone when the lock on its file is, which the processes of its runs hold as well."""
         with self.database.read() as db:
             owners = [row["owner"] for row in db.execute(OTHER_OWNERS, {"owner": self.server_id})]
         for gone in owners:
@@ -208,7 +200,7 @@ class Executor:
                         worker.sweep(row["run_id"])
                         self.engine.remove(row["run_id"])
                         self._finish(row["run_id"], "localkfp was killed while it ran")
-                Path(lock.name).unlink()
+                Path(lock.name).unlink(missing_ok=True)  # two may come here, one after the other
 
     def _worker_process(self) -> subprocess.Popen[str]:
         """The fork server: started for the first run, and anew when it is gone."""
@@ -220,20 +212,22 @@ class Executor:
                 stdout=subprocess.PIPE,
                 text=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))},
+                pass_fds=[self._lock.fileno()] if self._lock else [],
                 start_new_session=True,  # Ctrl-C is for the server, which ends its runs in order
             )
             threading.Thread(target=self._listen, args=[self._worker], daemon=True).start()
         return self._worker
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
+        """What it writes ends when it and the last process of its runs have."""
         for line in process.stdout or ():
             answer = json.loads(line)
             code = answer["code"]
             said = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-            self._ended.put((answer["ended"], f"the run's process ended {said} before it could say how the run went"))
+            reason = f"the run's process ended {said} before it could say how the run went"
+            self._ended.put((process, answer["ended"], reason))
             self._wake.set()
-        for run_id in [run_id for run_id, its in self.active.copy().items() if its is process]:
-            self._ended.put((run_id, "the process that forks runs is gone"))
+        self._ended.put((process, None, "the process that forks runs is gone"))
         self._wake.set()
 
     def _end_worker(self) -> None:
@@ -245,6 +239,11 @@ class Executor:
                 self._worker.kill()
                 self._worker.wait()
             self._worker = None
+
+
+def _scratch(run_id: str) -> Path:
+    """Short, as a socket in it has a path of at most some hundred bytes; from the id, so that whoever ends it finds it."""
+    return Path(tempfile.gettempdir(), f"localkfp-{run_id[:8]}")
 
 
 def _tell(process: subprocess.Popen[str], order: dict[str, Any]) -> None:

@@ -61,9 +61,9 @@ def artifacts(folder: Path, run_id: str, outputs: Mapping[str, Any]) -> Iterator
     for one in (one for several in outputs.get("artifacts", {}).values() for one in several):
         path, files, text = Path(one["uri"]), [], None
         kind = one["type"]["schemaTitle"].removeprefix("system.")
-        if path.is_relative_to(folder):
+        if path.is_relative_to(folder) and path.exists() and is_within(path, folder):
             found = [path] if path.is_file() else sorted(path.rglob("*"))
-            own = [file for file in found if file.is_file() and file.resolve().is_relative_to(folder.resolve())]
+            own = [file for file in found if file.is_file() and is_within(file, folder)]
             for file in own[:MOST_FILES]:
                 url = f"/runs/{quote(run_id, safe='')}/artifacts/{quote(file.relative_to(folder).as_posix())}"
                 name = path.name if file == path else file.relative_to(path).as_posix()
@@ -74,12 +74,16 @@ def artifacts(folder: Path, run_id: str, outputs: Mapping[str, Any]) -> Iterator
         yield Artifact(name=one["name"], kind=kind, uri=one["uri"], metadata=metadata, text=text, files=files)
 
 
-def last_lines(file: Path) -> Text:
+def is_within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def last_lines(file: Path, begin: int = 0) -> Text:
     """As a terminal would show them: without colours, and of a line that was overwritten the last state."""
     try:
         with file.open("rb") as opened:
-            skipped = max(0, opened.seek(0, 2) - MOST_BYTES)
-            opened.seek(skipped)
+            skipped = max(0, opened.seek(0, 2) - MOST_BYTES - begin)
+            opened.seek(begin + skipped)
             lines = opened.read(MOST_BYTES).decode(errors="replace").rstrip("\n").split("\n")
     except FileNotFoundError:
         return Text()

@@ -25,11 +25,13 @@ class Guard:
         size = 0
 
         async def limited() -> Message:
-            """What is too much is not kept; uvicorn reads on, so that who is still sending hears of it."""
+            """What is too much is not kept, but read: who is still sending would not hear of it."""
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
             if size > LARGEST:
+                while message.get("more_body"):
+                    message = await receive()
                 raise invalid(f"File size too large. Maximum supported size: {32 << 20}")
             return message
 

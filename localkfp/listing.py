@@ -85,10 +85,11 @@ def select(
 ) -> Listed:
     """A page of what `sql` selects, as the query's page_size, page_token, sort_by and filter ask for it."""
     token = _token(query.get("page_token", ""))
-    asked = {name: query.get(name) or token.get(name, "") for name in ("sort_by", "filter")}
+    unsaid = token or {"sort_by": "created_at", "filter": ""}
+    asked = {name: query.get(name) or unsaid[name] for name in ("sort_by", "filter")}
     if any(token and asked[name] != token[name] for name in asked):
         raise invalid(MISMATCH)
-    column, direction = _sort(asked["sort_by"] or "created_at", fields, key)
+    column, direction = _sort(asked["sort_by"], fields, key)
 
     page_size = _page_size(query.get("page_size") or "0")
     bound = {**values, "page_size": page_size, "after": token.get("after"), "after_key": token.get("after_key")}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -16,7 +18,7 @@ import yaml
 
 from localkfp import conditions
 from localkfp.engine import Engine
-from localkfp.errors import ApiError, invalid
+from localkfp.errors import invalid
 from localkfp.preamble import is_installed, split_preamble
 
 LARGEST = 32 << 20
@@ -40,17 +42,20 @@ class Package:
         if len(data) > LARGEST:
             raise invalid(f"File size too large. Maximum supported size: {LARGEST}", "Error read pipeline file")
         try:
-            documents = list(yaml.load_all(_text(data, filename), Loader=YamlLoader))
+            text = _text(data, filename)
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=YamlLoader)):
+                raise invalid("YAML aliases are not supported: few of them make a text that fills the memory")
+            documents = list(yaml.load_all(text, Loader=YamlLoader))
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-            raise _not_a_spec("unknown template format") from None
+            raise invalid("unknown template format") from None
         specs = [document for document in documents if isinstance(document, dict) and "pipelineInfo" in document]
         platforms = [document for document in documents if isinstance(document, dict) and "platforms" in document]
         if len(specs) > 1:
-            raise _not_a_spec("multiple pipeline specs provided")
+            raise invalid("multiple pipeline specs provided")
         if len(platforms) > 1:
             raise invalid("multiple platform specs provided")
         if not specs:
-            raise _not_a_spec("unknown template format")
+            raise invalid("unknown template format")
         return cls.from_json({"pipeline_spec": specs[0], "platform_spec": platforms[0] if platforms else None})
 
     @classmethod
@@ -63,11 +68,11 @@ class Package:
         if "kubernetes" not in (package.platform_spec or {}).get("platforms", {}):
             package = cls(package.pipeline_spec)  # as the server does: it keeps no document that it does not know
         if not package.pipeline_spec.get("pipelineInfo", {}).get("name") or "root" not in package.pipeline_spec:
-            raise _not_a_spec("unknown template format")
+            raise invalid("unknown template format")
         _normal(package.pipeline_spec.get("deploymentSpec", {}), "PipelineDeploymentConfig")
         if package.pipeline_spec.get("schemaVersion") != "2.1.0":
             version = package.pipeline_spec.get("schemaVersion", "")
-            raise _not_a_spec(f"KFP only supports schema version 2.1.0, but the pipeline spec has version {version}")
+            raise invalid(f"KFP only supports schema version 2.1.0, but the pipeline spec has version {version}")
         if not NAME.fullmatch(package.name):
             raise invalid(
                 "pipeline's name must contain only lowercase alphanumeric characters or '-' "
@@ -149,6 +154,7 @@ def check(
 ) -> None:
     """Refuses, with every reason, what cannot run here; the environment is only asked for where it is given."""
     reasons = [*_structure(package), *_settings(package, environment)]
+    lightweight = {name: container for name, container in package.containers.items() if is_lightweight(container)}
     if runs_in_processes(package, images):
         reasons += _not_installed(package)
     elif engine.answers:
@@ -162,13 +168,14 @@ def check(
             f"image {image} of {tasks} is not known here: say which folder holds its code, with `localkfp serve "
             f"--image {image}=DIR` or ThreadedLocalKfp(images={{{image!r}: Path(DIR)}}), or start a Docker engine "
             "that has it"
-            for image, tasks in _by_image(package.containers)
+            for image, tasks in _by_image(lightweight)
             if not is_known(image, images)
         ]
         reasons += [
-            f"{_task(name)} is no lightweight Python component: start a Docker engine that has its image"
+            f"{_task(name)} brings no code of its own, but calls what is in image {container.get('image', '')}: "
+            "start a Docker engine that has it"
             for name, container in package.containers.items()
-            if not is_lightweight(container)
+            if name not in lightweight
         ]
     if reasons:
         raise invalid(f"pipeline {package.name} cannot run on this machine: " + "; ".join(dict.fromkeys(reasons)))
@@ -225,7 +232,8 @@ def _text(data: bytes, filename: str) -> bytes:
                 if name.endswith((".yaml", ".yml")) and archive.getinfo(name).file_size <= LARGEST:
                     return archive.read(name)
         elif data.startswith(b"\x1f\x8b"):
-            with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+            unpacked = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST)
+            with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
                 files = {member.name: member for member in tar if member.isfile()}
                 member = files.get("pipeline.yaml") or next(iter(files.values()), None)
                 if member and member.name.endswith((".yaml", ".yml")) and member.size <= LARGEST:
@@ -245,11 +253,7 @@ def _normal(document: Any, kind: str) -> dict[str, Any]:
         message = json_format.ParseDict(document, getattr(pipeline_spec_pb2, kind)())
         return dict(whole(json_format.MessageToDict(message)))
     except (json_format.Error, AttributeError, TypeError, RecursionError):
-        raise _not_a_spec("unknown template format") from None
-
-
-def _not_a_spec(message: str) -> ApiError:
-    return invalid(message)
+        raise invalid("unknown template format") from None
 
 
 def _type_refused(name: str, value: Any, kind: str) -> str | None:
@@ -308,7 +312,7 @@ def _not_installed(package: Package) -> Iterator[str]:
         for requirement in (one for one in wanted if not is_installed(one)):
             yield (
                 f"{_task(name)} installs {requirement} when it starts, which would change this environment: "
-                f"pip install '{requirement}' beforehand"
+                f"install it beforehand where {sys.executable} finds it"
             )
 
 
@@ -320,9 +324,10 @@ def _by_image(containers: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str
 
 
 def _names(image: str) -> list[str]:
-    """An image as it is written, without its digest, and without its tag."""
-    without_digest = image.partition("@")[0]
-    return [image, without_digest, re.sub(r":[\w.-]+$", "", without_digest)]
+    """As it is written; where it has a digest, that decides, whatever tag stands before it."""
+    name, at, digest = image.partition("@")
+    untagged = re.sub(r":[\w.-]+$", "", name)
+    return [image, f"{untagged}@{digest}"] if at else [image]
 
 
 def _task(executor: str) -> str:

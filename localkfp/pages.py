@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from localkfp import experiments, files, graph, pipelines, recurring, runs
 from localkfp.database import ENDED
-from localkfp.errors import ApiError
+from localkfp.errors import ApiError, found
 from localkfp.rendering import namespace, refuse, show, wants_json
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _asked(kfp: LocalKfp, request: Request) -> dict[str, str]:
 def _stored(kfp: LocalKfp, run_id: str) -> tuple[sqlite3.Row, list[dict[str, Any]]]:
     """What the API does not tell of a run: its package, its tasks' values, and how deep each task is in groups."""
     with kfp.database.read() as db:
-        stored = db.execute(RUN, {"run_id": run_id}).fetchone()
+        stored = found(db.execute(RUN, {"run_id": run_id}).fetchone(), "Run", run_id)
         rows = [dict(row) for row in db.execute(TASKS, {"run_id": run_id})]
     for row in rows:
         row |= {"inputs": json.loads(row["inputs"]), "outputs": json.loads(row["outputs"])}

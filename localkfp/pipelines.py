@@ -217,7 +217,7 @@ def _package(kfp: LocalKfp, filename: str, data: bytes) -> Package:
     except ApiError as error:
         error.outer = "Failed to read a pipeline spec file"
         raise
-    packages.check(package, kfp.images, kfp.executor.engine)
+    packages.check(package, kfp.images(), kfp.executor.engine)
     return package
 
 

@@ -14,6 +14,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from localkfp.database import moment
 from localkfp.files import LAST_LINES
 
 if TYPE_CHECKING:
@@ -88,14 +89,14 @@ def started(run: Mapping[str, Any]) -> str:
 
 def local(text: str) -> str:
     """The time where the server is, which is where its reader is."""
-    return _moment(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return moment(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def lasting(start: str | None, end: str | None) -> str:
     """How long it took, or takes up to now."""
     if not start:
         return ""
-    seconds = ((_moment(end) if end else datetime.now(timezone.utc)) - _moment(start)).total_seconds()
+    seconds = ((moment(end) if end else datetime.now(timezone.utc)) - moment(start)).total_seconds()
     if (seconds := max(0.0, round(seconds, 1))) < 60:
         return f"{seconds:.1f} s" if end else f"{int(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -107,10 +108,6 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 TEMPLATES = Environment(

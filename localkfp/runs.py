@@ -86,8 +86,9 @@ def create(kfp: LocalKfp, body: Mapping[str, Any]) -> dict[str, Any]:
     """A new run; what cannot run here is refused now, and not when it runs."""
     with kfp.database.write() as db:
         run_id = submit(kfp, db, body, macros={})
+        made = next(_as_json(db, [find(db, run_id)]))  # as it was made: it may run before it is looked at again
     kfp.executor.wake()
-    return get(kfp, run_id)
+    return made
 
 
 def get(kfp: LocalKfp, run_id: str) -> dict[str, Any]:
@@ -139,10 +140,7 @@ def unarchive(kfp: LocalKfp, run_id: str) -> None:
 
 def delete(kfp: LocalKfp, run_id: str) -> None:
     """End it first, if it is active: no process of it is left that would write into a folder which is gone."""
-    with kfp.database.write() as db:
-        find(db, run_id)
-        move(db, run_id, "CANCELING", ("PENDING", "RUNNING"))
-    kfp.executor.wake()
+    get(kfp, run_id)
     deadline = time.monotonic() + SECONDS_TO_END
     while not _delete_ended(kfp, run_id):
         if time.monotonic() > deadline:
@@ -283,10 +281,14 @@ def asked_for(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _delete_ended(kfp: LocalKfp, run_id: str) -> bool:
-    """True when it is gone, by whomever."""
+    """True when it is gone, by whomever; asked again, as somebody may retry it meanwhile."""
     with kfp.database.write() as db:
+        is_to_end = move(db, run_id, "CANCELING", ("PENDING", "RUNNING"))
         db.execute(DELETE_ENDED, {"run_id": run_id})
-        return db.execute(GET, {"run_id": run_id}).fetchone() is None
+        is_gone = db.execute(GET, {"run_id": run_id}).fetchone() is None
+    if is_to_end:
+        kfp.executor.wake()
+    return is_gone
 
 
 def _as_json(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> Iterator[dict[str, Any]]:

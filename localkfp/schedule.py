@@ -10,6 +10,7 @@ from typing import Any
 
 from croniter import croniter
 
+from localkfp.database import moment
 from localkfp.gateway import as_text
 
 # Seconds first, and less than croniter reads: the server's parser knows no L, W, #, H or R, and no 7 for Sunday
@@ -55,7 +56,7 @@ class Schedule:
 
     def after(self, tick: str) -> str | None:
         """The tick that follows; None where none does."""
-        since = _moment(max(tick, self.start))
+        since = moment(max(tick, self.start))
         try:
             following = since + self.interval if self.interval else self._search(since).get_next(datetime)
         except (ValueError, OverflowError):  # no such day, or it is past the year 9999
@@ -64,7 +65,7 @@ class Schedule:
 
     def latest(self, tick: str, now: str) -> str:
         """The last tick until now, from the given one on: all that is left to do where none is caught up."""
-        first, until = _moment(tick), _moment(min(now, self.end))
+        first, until = moment(tick), moment(min(now, self.end))
         if self.interval:
             return as_text(first + max(0, (until - first) // self.interval) * self.interval)
         try:
@@ -77,14 +78,10 @@ class Schedule:
 
 
 def seconds_until(tick: str, now: str) -> float:
-    return (_moment(tick) - _moment(now)).total_seconds()
+    return (moment(tick) - moment(now)).total_seconds()
 
 
 def _interval(seconds: int) -> timedelta:
     if seconds < 1:
         raise ValueError(f"Found invalid period schedule interval {seconds}. Set at interval to least 1 second")
     return timedelta(seconds=min(seconds, LONGEST))
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

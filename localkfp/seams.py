@@ -88,10 +88,13 @@ class Seams:
             outputs, ended = kfp(
                 task_name=task_name, task_spec=task_spec, io_store=io_store, components=components, **rest
             )
-            if ended == Status.SUCCESS:
-                return "SUCCEEDED", {name: whole(value) for name, value in outputs.items()}, None
             is_group = component.WhichOneof("implementation") == "dag"
-            return "FAILED", {}, None if is_group else self.error_of(task)
+            if ended != Status.SUCCESS:
+                return "FAILED", {}, None if is_group else self.error_of(task)
+            missing = [name for name in component.output_definitions.parameters if name not in outputs]
+            if missing and not is_group:
+                return "FAILED", {}, f"it ended without an error, and without a value of its output {missing[0]}"
+            return "SUCCEEDED", {name: whole(value) for name, value in outputs.items()}, None
 
         is_exit = enhanced_dag_orchestrator._has_task_final_status_input(task_spec)
         state, outputs = self.recorded(task_name, task_spec, io_store, do, None if is_exit else component)
@@ -167,7 +170,7 @@ def dag_inputs(kfp: Callable[..., Values], *, dag_arguments: Values, dag_inputs_
         name: None
         for specs in (dag_inputs_spec.parameters, dag_inputs_spec.artifacts)
         for name, spec in specs.items()
-        if spec.is_optional and not (name in dag_inputs_spec.parameters and spec.HasField("default_value"))
+        if not (name in dag_inputs_spec.parameters and spec.HasField("default_value"))
     }
     return kfp(dag_arguments={**absent, **dag_arguments}, dag_inputs_spec=dag_inputs_spec)
 

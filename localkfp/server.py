@@ -29,6 +29,8 @@ from localkfp.gateway import endpoint
 from localkfp.guards import Guard
 
 Images: TypeAlias = Mapping[str, Path | None]  # what an image is called, and the folder that holds its code
+IMAGES = "select image, folder from images"
+KNOW_IMAGE = "insert into images (image, folder) values (?, ?) on conflict do update set folder = excluded.folder"
 HEALTH = {"commit_sha": "unknown", "tag_name": "unknown", "multi_user": False, "pipeline_store": "database"}
 MODULES = (pipelines, experiments, runs, recurring, pages)
 TABLES = ("experiments", "pipelines", "pipeline_versions", "runs", "tasks", "recurring_runs")
@@ -39,10 +41,11 @@ class LocalKfp:
 
     def __init__(self, folder: Path, images: Images | None = None, parallel: int | None = None) -> None:
         self.folder = folder.resolve()
-        self.images = dict(images or {})
+        self._images = dict(images or {})
         self.parallel = parallel or max(2, os.cpu_count() or 1)
         self.database = Database(self.folder / "localkfp.db")
         self.executor = self._new_executor()
+        self._turn = threading.RLock()  # of who starts, stops or resets it
         self.app = Starlette(
             routes=[*ROUTES, *(route for module in MODULES for route in module.ROUTES)],
             middleware=[Middleware(Guard)],
@@ -51,23 +54,37 @@ class LocalKfp:
         self.app.state.kfp = self
 
     def start(self) -> None:
+        with self._turn:
+            with self.database.write() as db:
+                experiments.resolve(db, "", "")  # the server, too, has the default experiment from its start
+            self.know(self._images)
+            self.executor.start()
+
+    def know(self, images: Images) -> None:
+        """Said once, it holds for every server on the folder: one may have to go on with what another began."""
         with self.database.write() as db:
-            experiments.resolve(db, "", "")  # the server, too, has the default experiment from its start
-        self.executor.start()
+            db.executemany(KNOW_IMAGE, [(name, str(at.resolve()) if at else None) for name, at in images.items()])
+
+    def images(self) -> Images:
+        with self.database.read() as db:
+            rows = db.execute(IMAGES).fetchall()
+        return {row["image"]: Path(row["folder"]) if row["folder"] else None for row in rows}
 
     def stop(self) -> None:
         """End its runs; what is in the folder stays."""
-        self.executor.stop()
+        with self._turn:
+            self.executor.stop()
 
     def reset(self) -> None:
         """End its runs, and forget everything."""
-        self.executor.stop()
-        with self.database.write() as db:
-            for table in TABLES:
-                db.execute(f"delete from {table}")
-        shutil.rmtree(self.folder / "runs", ignore_errors=True)
-        self.executor = self._new_executor()
-        self.start()
+        with self._turn:
+            self.executor.stop()
+            with self.database.write() as db:
+                for table in TABLES:
+                    db.execute(f"delete from {table}")
+            shutil.rmtree(self.folder / "runs", ignore_errors=True)
+            self.executor = self._new_executor()
+            self.start()
 
     def dump(self) -> dict[str, list[dict[str, Any]]]:
         """Every row of every table, for a test to look at."""
@@ -130,7 +147,13 @@ def _bound(port: int) -> socket.socket:
 @contextmanager
 def _serving(app: Starlette, listener: socket.socket) -> Iterator[None]:
     # Without a log of its own: the program around it has logging
-    options: dict[str, Any] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 1}
+    # kfp.Client looks every 5 s: a connection is kept for longer
+    options: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": 1,
+        "timeout_keep_alive": 60,
+    }
     server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", lifespan="off", **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="localkfp", daemon=True)
     thread.start()

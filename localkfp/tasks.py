@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from localkfp.database import Database, now
+from localkfp.files import last_lines
 
 BEGIN = """
 insert into tasks (
@@ -47,6 +48,7 @@ select outputs
    and state = 'SUCCEEDED'
    and inputs = :inputs
 """
+LONGEST = 1000  # a list of runs tells the error of each
 KFPS_OWN = re.compile(r"^\[KFP Executor [^\n]*\n(\{\n.*?^\}\n)?", re.MULTILINE | re.DOTALL)  # that, and a step's inputs
 
 
@@ -59,6 +61,7 @@ class Task:
     display_name: str
     parent: Task | None
     exit_code: int = 0
+    log_from: int = 0  # where its last try begins
 
     @property
     def path(self) -> str:
@@ -116,10 +119,9 @@ class Record:
         return json.loads(row["outputs"]) if row else None
 
 
-def error_in(log: Path, exit_code: int) -> str:
-    """The exception's own line where a step died of one, else the last thing it said."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    lines = KFPS_OWN.sub("", text).splitlines()
+def error_in(log: Path, exit_code: int, begin: int = 0) -> str:
+    """The exception's own line where a step died of one, else the last thing it said, since `begin`."""
+    lines = [line[:LONGEST] for line in KFPS_OWN.sub("", last_lines(log, begin).text + "\n").splitlines()]
     traces = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last):")]
     for line in lines[traces[-1] + 1 :] if traces else []:
         if line and not line[0].isspace():

@@ -105,8 +105,8 @@ class ForkServer:
             if pid == 0:
                 self._be_run(start)
             self.children[start["run_id"]] = Child(pid, Path(start["scratch"]), start["uses_docker"])
-        elif child := self.children.get(order["kill"]):
-            child.kill_at = min(child.kill_at, time.monotonic() + GRACE)
+        elif (child := self.children.get(order["kill"])) and child.kill_at == float("inf"):  # it may be said often
+            child.kill_at = time.monotonic() + GRACE
             _kill(child.pid, signal.SIGTERM)
 
     def _reap(self) -> None:
@@ -124,7 +124,10 @@ class ForkServer:
         shutil.rmtree(child.scratch, ignore_errors=True)
 
     def _be_run(self, start: dict[str, Any]) -> None:
-        """Never returns: what comes after is the fork server's business."""
+        """Never returns: what comes after is the fork server's business.
+
+        `answers` stays open, and the server's lock too: so it is seen that this process lives, be its parents gone.
+        """
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
@@ -133,7 +136,6 @@ class ForkServer:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            self.answers.close()
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file's
             threading.Thread(target=_end_with_parent, args=[start, os.getppid()], daemon=True).start()
 

@@ -65,7 +65,7 @@ class Machine:
     def __init__(self, folder: Path, parallel: int = 2, images: Mapping[str, Path | None] | None = None) -> None:
         self.folder, self.parallel, self.images = folder, parallel, images or {}
         self.database = Database(folder / "localkfp.db")
-        self.executor = Executor(self.database, folder, self.images, parallel, fire=lambda: None)
+        self.executor = Executor(self.database, folder, lambda: self.images, parallel, fire=lambda: None)
 
     def start(self) -> Machine:
         self.executor.start()

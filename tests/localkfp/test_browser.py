@@ -89,6 +89,8 @@ class Browser:
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
         while (answer := json.loads(self.socket.recv())).get("id") != self.number:
             pass
+        if "navigated" in answer.get("error", {}).get("message", ""):  # the page went on while it was asked
+            return self.call(method, **parameters)
         assert "error" not in answer, answer
         return answer["result"]
 

@@ -170,16 +170,17 @@ def test_a_folder_that_cannot_be_is_a_sentence(start: Start, tmp_path: Path) -> 
     (tmp_path / "other").mkdir()
     (tmp_path / "other/localkfp.db").write_text("no database" * 100)
 
-    blocked, foreign = outcome(start("serve", "--folder", "file")), outcome(start("serve", "--folder", "other"))
+    blocked, foreign = (outcome(start("serve", "--port", "0", "--folder", folder)) for folder in ("file", "other"))
 
     do = "  to do: choose a folder in which you may write, `localkfp serve --folder DIR`\n"
+    move = "  to do: move localkfp.db out of it, or choose another folder, `localkfp serve --folder DIR`\n"
     assert blocked[0] == foreign[0] == 1
     assert blocked[1] == foreign[1] == ""
     assert blocked[2] in {
         f"error: nothing can be kept there: {said}\n  where: {tmp_path}/file\n{do}"
         for said in ("File exists", "Not a directory")
     }
-    assert foreign[2] == f"error: nothing can be kept there: file is not a database\n  where: {tmp_path}/other\n{do}"
+    assert foreign[2] == f"error: nothing can be kept there: file is not a database\n  where: {tmp_path}/other\n{move}"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_step_has_the_code_of_its_image_its_own_settings_and_the_servers(here,
     assert found["image"] == "code of the image"
     assert found["python"] == sys.executable
     assert found["argument"] == "python3"
-    assert Path(found["cwd"]) == ran.folder / "work"
+    assert Path(found["cwd"]).parent == ran.folder / "work"
     assert [env[name] for name in names[:6]] == ["own", "own", run_id, "ns", "hush", None]
     assert [env[name] for name in names[6:8]] == ["1", run_id]
     assert not Path(env["TMPDIR"]).exists()
@@ -212,6 +212,65 @@ def test_the_error_of_a_step_is_its_exceptions_line_or_its_last_words(here):
     assert ran.tasks["chain"]["error"] == "RuntimeError: second"
     assert ran.tasks["leave"]["error"] == "last words (exit code 7)"
     assert ran.tasks["die"]["error"] == "Killed (exit code 137)"
+
+
+def test_the_error_of_a_step_that_is_tried_again_is_of_its_last_try(here):
+    @dsl.component(base_image="python:3.12")
+    def worse():
+        import os
+
+        if os.path.exists("tried"):
+            os.kill(os.getpid(), 9)
+        open("tried", "w").close()
+        raise ValueError("first")
+
+    @dsl.pipeline(name="twice")
+    def twice():
+        worse().set_retry(1, backoff_duration="0s")
+
+    assert here.run(twice).run["error"] == "worse: Killed (exit code 137)"
+
+
+def test_a_step_may_remove_the_workspace_itself(here):
+    @dsl.component(base_image="python:3.12")
+    def clean(path: str):
+        import shutil
+
+        shutil.rmtree(path)
+
+    @dsl.pipeline(name="cleaning", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+    def cleaning():
+        clean(path=dsl.WORKSPACE_PATH_PLACEHOLDER)
+
+    assert here.run(cleaning).state == "SUCCEEDED"
+
+
+def test_a_parameter_that_no_command_line_can_hold_is_told(here):
+    @dsl.pipeline(name="long")
+    def long(text: str):
+        say(text=text)
+
+    ran = here.run(long, text="a" * 200_000)
+
+    assert ran.run["error"] == "say: its parameters are too long for a command line: pass them as an artifact"
+
+
+def test_each_task_has_a_folder_of_its_own_to_be_in(here):
+    @dsl.component(base_image="python:3.12")
+    def leave(name: str) -> list:
+        import os
+
+        found = os.listdir()
+        open(name, "w").close()
+        return found
+
+    @dsl.pipeline(name="litter")
+    def litter():
+        leave(name="b").after(leave(name="a"))
+
+    ran = here.run(litter)
+
+    assert [ran.output("leave"), ran.output("leave-2")] == [[], []]
 
 
 def test_a_package_that_kfp_cannot_run_fails_with_kfps_words(here):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from http.client import HTTPConnection
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_page_of_ours_may_post(kfp_server, ask):
 
 def test_reading_is_free_as_a_browser_gives_the_answer_to_no_other_page(ask):
     assert ask("GET", EXPERIMENTS, headers={"Origin": "http://evil.example"})[0] == 200
+
+
+@pytest.mark.parametrize("path", [EXPERIMENTS, "/apis/v2beta1/pipelines/upload"])
+def test_a_body_that_is_too_large_is_refused_also_where_the_connection_ends_with_it(ask, path):
+    form = {"Content-Type": "multipart/form-data; boundary=b"} if "upload" in path else {}
+    head = b'--b\r\nContent-Disposition: form-data; name="uploadfile"; filename="a.yaml"\r\n\r\n' if form else b""
+
+    status, told = ask("POST", path, head + b"x" * (100 << 20), {**form, "Connection": "close"})
+
+    assert (status, "Maximum supported size: 33554432" in json.dumps(told)) == (400, True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -119,6 +119,15 @@ def test_rows_of_the_same_moment_are_each_on_one_page(things):
     assert seen == list("abcde")
 
 
+def test_the_usual_order_may_be_said_with_a_token_or_not(things):
+    for name in "abc":
+        things.add(name, 1)
+
+    _, _, token = things.page(page_size="1")
+
+    assert things.page(page_token=token, sort_by="created_at") == things.page(page_token=token)
+
+
 def test_a_token_alone_keeps_order_and_filter(named):
     asked = {"sort_by": "NAME desc", "filter": where(is_("NOT_EQUALS", "name", string_value="bert"))}
     first, total, token = named.page(page_size="2", **asked)

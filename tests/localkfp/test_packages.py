@@ -1,8 +1,11 @@
 """A package is read as the server reads it, and refused where this machine cannot run it."""
 
+import gzip
 import io
 import json
+import sys
 import tarfile
+import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +143,29 @@ def test_what_is_no_package_is_refused_in_the_servers_words(data, name, said):
     assert error.value.code.http == 400
 
 
+def test_a_text_that_would_grow_without_end_is_refused_at_once():
+    aliases = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 6))
+    text = f"pipelineInfo: {{name: a}}\nroot: {{}}\ndeploymentSpec:\n  a0: &a0 [{'x, ' * 10}]\n{aliases}"
+    begun = time.process_time()
+
+    with pytest.raises(ApiError, match="aliases"):
+        Package.from_bytes(text.encode(), "a.yaml")
+
+    assert time.process_time() - begun < 0.1
+
+
+def test_an_archive_is_not_unpacked_beyond_the_largest_package():
+    member = tarfile.TarInfo("zeros")
+    member.size = 4 << 30
+    packed = gzip.compress(member.tobuf()) + gzip.compress(bytes(16 << 20)) * 256
+    begun = time.process_time()
+
+    with pytest.raises(ApiError, match="Unexpected pipeline file format"):
+        Package.from_bytes(packed, "a.tar.gz")
+
+    assert time.process_time() - begun < 1
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -214,8 +240,9 @@ def test_other_parameters_are_refused_in_the_servers_words(package, given, said)
         ("docker.io/library/python:3.12-slim@sha256:" + "0" * 64, {}, True),
         ("acme/python:3.12", {}, False),
         ("pythonista:1", {}, False),
-        ("acme/train:1@sha256:" + "0" * 64, {"acme/train": Path("a")}, True),
-        ("acme/train:1@sha256:" + "0" * 64, {"acme/train:1": Path("a")}, True),
+        ("acme/train:1@sha256:" + "0" * 64, {"acme/train@sha256:" + "0" * 64: Path("a")}, True),
+        ("acme/train:1@sha256:" + "0" * 64, {"acme/train": Path("a"), "acme/train:1": Path("a")}, False),
+        ("acme/train:1", {"acme/train": Path("a")}, False),
         ("acme/train:1", {"acme/train:2": Path("a")}, False),
         ("host:5000/train", {"host:5000/train": Path("a")}, True),
         ("host:5000/train:1", {"host": Path("a")}, False),
@@ -266,7 +293,7 @@ def test_an_unknown_image_is_refused_with_how_to_make_it_known():
 
     assert "image acme/train:1 of task say is not known here" in said
     assert "`localkfp serve --image acme/train:1=DIR`" in said
-    packages.check(compiled(unknown_image), {"acme/train": Path("code")}, NoEngine())
+    packages.check(compiled(unknown_image), {"acme/train:1": Path("code")}, NoEngine())
 
 
 def test_what_would_be_installed_and_is_not_here_is_refused():
@@ -281,7 +308,7 @@ def test_what_would_be_installed_and_is_not_here_is_refused():
     said = refused(installing)
 
     assert "task install installs no-such-package>=1 when it starts" in said
-    assert "pip install 'no-such-package>=1' beforehand" in said
+    assert f"install it beforehand where {sys.executable} finds it" in said
     assert "kfp" not in said.replace("localkfp", "")
 
 
@@ -296,7 +323,9 @@ def test_a_container_component_needs_an_engine_that_has_its_image():
 
     package = compiled(container)
 
-    assert "task echo is no lightweight Python component: start a Docker engine that has its image" in refused(package)
+    said = refused(package)
+    assert "task echo brings no code of its own, but calls what is in image python:3.12: start a Docker engine" in said
+    assert "--image" not in said
     packages.check(package, {}, OnePython())
     with pytest.raises(ApiError, match="image acme/echo:1 of task echo is not in the Docker engine: docker pull acme"):
         packages.check(Package.from_json(changed(package, "python:3.12", "acme/echo:1")), {}, OnePython())

@@ -257,8 +257,10 @@ def test_a_tick_whose_pipeline_is_gone_is_a_failed_run_and_the_others_go_on(serv
 
 def test_a_tick_whose_package_is_refused_here_is_a_failed_run(server, spec, monkeypatch):
     spec["deploymentSpec"]["executors"]["exec-say"]["container"]["image"] = "acme/say:1"
-    server.images["acme/say:1"] = None
+    server.know({"acme/say:1": None})
     server.schedule(max_concurrency=9, **every(60))
+    with server.database.write() as db:
+        db.execute("delete from images")
     other = Clockwork(server.folder)
     monkeypatch.setattr(type(other.executor.engine), "client", None)
 

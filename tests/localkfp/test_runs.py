@@ -238,6 +238,22 @@ def test_a_pending_run_is_terminated_once(idle, run_id):
     assert refusal(runs.terminate, idle, run_id) == (400, f"Failed to terminate a run {run_id}. Row not found")
 
 
+def test_a_run_that_is_retried_while_it_is_deleted_is_ended_again(idle, run_id, monkeypatch):
+    turns = iter([("CANCELED", "PENDING"), ("CANCELED",)])
+
+    def others_turn(_: float) -> None:
+        assert runs.get(idle, run_id)["state"] == "CANCELING"
+        with idle.database.write() as db:
+            for state in next(turns):
+                assert move(db, run_id, state, ("CANCELING", "CANCELED"))
+
+    monkeypatch.setattr(time, "sleep", others_turn)
+
+    runs.delete(idle, run_id)
+
+    assert refusal(runs.get, idle, run_id)[0] == 404
+
+
 @pytest.mark.parametrize("path", [["RUNNING"], ["RUNNING", "SUCCEEDED"], ["RUNNING", "CANCELING"], []])
 def test_only_a_run_that_failed_or_was_canceled_is_retried(idle, run_id, path):
     put(idle, run_id, *path)
@@ -265,10 +281,12 @@ def test_a_retried_run_is_of_the_server_that_was_asked(idle, run_id, path):
 
 def test_a_run_is_not_retried_on_a_server_that_lacks_its_image(idle, spec, monkeypatch):
     spec["deploymentSpec"]["executors"]["exec-say"]["container"]["image"] = "acme/say:1"
-    idle.images["acme/say:1"] = None
+    idle.know({"acme/say:1": None})
     run_id = runs.create(idle, {"display_name": "a run", "pipeline_spec": spec})["run_id"]
     put(idle, run_id, "RUNNING", "FAILED", error="the reason")
     before = idle.dump()["runs"]
+    with idle.database.write() as db:
+        db.execute("delete from images")
     other = LocalKfp(idle.folder)
     monkeypatch.setattr(type(other.executor.engine), "client", None)
 

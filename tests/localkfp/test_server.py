@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -82,6 +83,23 @@ def test_what_is_in_it_can_be_seen_and_forgotten(kfp_server, ask, client, packag
     assert default["display_name"] == "Default"
     assert {table: rows for table, rows in kfp_server.dump().items() if rows} == {"experiments": [default]}
     assert client.upload_pipeline(package, "a").display_name == "a"
+
+
+def test_it_can_be_told_to_forget_by_several_at_once():
+    with ThreadedLocalKfp() as server:
+        threads = threading.active_count()
+        resets = [threading.Thread(target=server.reset) for _ in range(8)]
+        refused: list[Any] = []
+        hook, threading.excepthook = threading.excepthook, refused.append
+        for reset in resets:
+            reset.start()
+        for reset in resets:
+            reset.join()
+        threading.excepthook = hook
+
+        assert refused == []
+        assert threading.active_count() == threads
+        assert [row["display_name"] for row in server.dump()["experiments"]] == ["Default"]
 
 
 def test_state_outlives_the_server_in_a_folder(tmp_path):
@@ -205,3 +223,13 @@ def test_it_leaves_nothing_behind_when_the_program_forgets_to_stop_it(tmp_path):
         time.sleep(0.05)
     assert list(tmp_path.iterdir()) == []
     assert children() == before
+
+
+def test_a_folder_remembers_which_images_are_known(tmp_path):
+    code = tmp_path / "code"
+    with ThreadedLocalKfp(tmp_path / "kfp", images={"acme/steps:1": code, "acme/bare:1": None}):
+        pass
+
+    with ThreadedLocalKfp(tmp_path / "kfp", images={"acme/bare:1": code}) as server:
+        server.reset()
+        assert server.kfp.images() == {"acme/steps:1": code, "acme/bare:1": code}

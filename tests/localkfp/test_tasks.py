@@ -41,3 +41,12 @@ def test_the_error_of_a_step_is_read_from_what_it_printed(tmp_path: Path, log, e
         (tmp_path / "log").write_text(log)
 
     assert error_in(tmp_path / "log", exit_code) == said
+
+
+def test_the_error_is_of_the_last_try_and_of_the_end_of_a_long_log(tmp_path: Path):
+    before = f"{TRACE}ValueError: first\n"
+    (tmp_path / "log").write_text(f"{before}Killed\n")
+    (tmp_path / "long").write_text("x" * (3 << 20) + f"\n{TRACE}ValueError: {'y' * 100_000}\n")
+
+    assert error_in(tmp_path / "log", 137, len(before)) == "Killed (exit code 137)"
+    assert error_in(tmp_path / "long", 1) == f"ValueError: {'y' * 988}"
