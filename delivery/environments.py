@@ -35,9 +35,9 @@ class Environment:
     root: Path  # the project's folder, not a setting
 
     @property
-    def work(self) -> Path:
+    def logs(self) -> Path:
         """Where what a run printed is kept: always on this machine, wherever the run was."""
-        return self.root / ".mlops" / self.name / "work"
+        return self.root / ".mlops" / self.name / "logs"
 
     @property
     def endpoint_setting(self) -> str:

@@ -45,7 +45,7 @@ def plan(environment: Environment, pipeline: str | None, given: Sequence[str], p
         arguments=arguments,
         graph=getattr(module, "GRAPH", None) or graph_of(spec),
         store=arguments.get("store", environment.store),
-        folder=environment.work / run_name,
+        folder=environment.logs / run_name,
     )
 
 
@@ -77,7 +77,7 @@ def report(environment: Environment, run: str, package: str) -> str:
     store = found.get("runtime_config", {}).get("parameters", {}).get("store", environment.store)
     folder = objects.join(store, "runs", run_id)
     if not any(file.endswith(".json") for file in objects.names(folder)):
-        do = f"its steps wrote none, or it has just begun: {environment.work / run_name}"
+        do = f"its steps wrote none, or it has just begun: {environment.logs / run_name}"
         raise Failed(f"run {run_name} has no records to make a page of", where=folder, do=do)
     return path_or_url(_build_page(store, run_id, graph, name))
 

@@ -102,7 +102,7 @@ def condition_on_a_truth(value: bool):
 def condition_on_an_odd_text(text: str):
     said = steps.say(text=text)
     with dsl.If(said.output != "yes"):
-        steps.expect(actual=said.output, wanted="it's \"odd\" && 'yes' || true")
+        steps.expect(actual=said.output, wanted="it's \"odd\" && 'yes' || 1")
 
 
 @dsl.pipeline(name="condition-on-a-named-output")
@@ -436,7 +436,7 @@ SHAPES = {
     ),
     "condition on an odd text": Shape(
         pipeline=condition_on_an_odd_text,
-        arguments={"text": "it's \"odd\" && 'yes' || true"},
+        arguments={"text": "it's \"odd\" && 'yes' || 1"},
         tasks={"say": OK, "condition-1": OK, "expect": OK},
     ),
     "condition on a named output": Shape(

@@ -26,7 +26,7 @@ def test_a_file_with_the_needed_keys_is_read_and_its_paths_become_absolute(proje
     assert environment.store == f"file:{project}/store"
     assert environment.registry == f"sqlite:///{project}/registry.db"
     assert (environment.default_pipeline, environment.parameters, environment.gpus) == ("", {}, 0)
-    assert environment.work == project / ".mlops/other/work"
+    assert environment.logs == project / ".mlops/other/logs"
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_a_run_writes_below_the_environments_folders_only(run: Run, project: Pat
     result, _ = run("greet")
 
     assert {path.name for path in set(project.iterdir()) - before} == {".mlops", "store"}
-    assert sorted(path.name for path in (project / ".mlops/local-dev").iterdir()) == ["kfp", "work"]
+    assert sorted(path.name for path in (project / ".mlops/local-dev").iterdir()) == ["kfp", "logs"]
     assert [path.name for path in result.log.parent.iterdir()] == ["run.log"]
 
 
@@ -224,7 +224,7 @@ def test_a_stopped_run_is_canceled_and_says_so(
     with connected(read_environment(env)) as kfp:
         [name] = kfp.latest(5)
         assert _found(kfp, name)["state"] == "CANCELED"
-    assert (project / f".mlops/{env}/work/{name}/run.log").read_text().splitlines()[0].endswith(": CANCELED")
+    assert (project / f".mlops/{env}/logs/{name}/run.log").read_text().splitlines()[0].endswith(": CANCELED")
 
 
 def test_a_killed_command_leaves_no_process_behind(project: Path) -> None:
