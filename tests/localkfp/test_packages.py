@@ -131,7 +131,7 @@ def test_whole_numbers_are_written_as_the_server_writes_them(package):
         (b"PK broken", "a.zip", "Unexpected pipeline file format. Support .zip, .tar.gz or YAML"),
         (b"\x1f\x8b broken", "a.tar.gz", "Unexpected pipeline file format. Support .zip, .tar.gz or YAML"),
         (zipped(a_txt=b"a"), "a.zip", "Unexpected pipeline file format. Support .zip, .tar.gz or YAML"),
-        (tarred(), "a.tgz", "Unexpected pipeline file format. Support .zip, .tar.gz or YAML"),
+        pytest.param(tarred(), "a.tgz", "Unexpected pipeline file format. Support .zip, .tar.gz or YAML", id="empty"),
         (b"a: 1", "a.json", "Unexpected pipeline file format. Support .zip, .tar.gz or YAML"),
     ],
 )
