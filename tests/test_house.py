@@ -72,6 +72,12 @@ def rooms_import_one_way(root: Path) -> Iterator[str]:
                     yield f"{path} imports {name}: {room} may import {', '.join(sorted(allowed)) or 'no other room'}"
 
 
+def one_door_leads_to_localkfp(root: Path) -> Iterator[str]:
+    for path, tree in modules(root, "delivery"):
+        if path != "delivery/environments.py" and any(name.partition(".")[0] == "localkfp" for name in imports(tree)):
+            yield f"{path} imports localkfp: only delivery/environments.py starts it"
+
+
 def kfp_stays_at_the_rim(root: Path) -> Iterator[str]:
     for path, tree in modules(root, "models", "storage", "components"):
         if path.startswith("components/") and not path.endswith("/step.py"):
@@ -224,6 +230,12 @@ CASES: list[tuple[Rule, dict[str, str], dict[str, str], str]] = [
         "no other room",
     ),
     (rooms_import_one_way, {"localkfp/a.py": "import kfp"}, {"localkfp/l.py": "import delivery"}, "delivery"),
+    (
+        one_door_leads_to_localkfp,
+        {"delivery/environments.py": "import localkfp"},
+        {"delivery/running.py": "from localkfp import runs"},
+        "delivery/running.py",
+    ),
     (
         kfp_stays_at_the_rim,
         {"components/x/component.py": "import kfp"},
