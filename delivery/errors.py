@@ -1,4 +1,4 @@
-"""What a user is told when it did not work: three strings and an exit code, one class for each code."""
+"""What a user is told when it did not work: three strings and an exit code. A test holds docs/errors.md to these classes."""
 
 from __future__ import annotations
 
@@ -42,6 +42,58 @@ class Interrupted(MlopsError):
     """Someone stopped it, by Ctrl-C or SIGTERM; shells know the number."""
 
     exit_code = 130
+
+
+class NoAnswer(Failed):
+    """The endpoint said nothing that can be used; it may the next time."""
+
+
+class AccessDenied(Failed):
+    """The endpoint knows the caller not at all, no longer, or not in this namespace."""
+
+
+class RunFailed(Failed):
+    """A run ended otherwise than well, by a step's error."""
+
+
+class RunCanceled(Failed):
+    """Someone ended a run at the endpoint."""
+
+
+class RunStalled(Failed):
+    """A run made no progress for as long as the environment allows, and was ended."""
+
+
+class Conflict(Failed):
+    """Someone else changes, or has changed, the same environment."""
+
+
+class NothingToRollBackTo(Failed):
+    """No earlier state of the environment is known, or not the one that was named."""
+
+
+class DirtyTree(GateRefused):
+    """What is to be released, or promoted, is not what a commit says."""
+
+
+class NotValidated(GateRefused):
+    """There is no evidence that this was proved where it comes from."""
+
+
+class WrongCommit(GateRefused):
+    """The tag names another commit than the release was built from."""
+
+
+class BytesDiffer(GateRefused):
+    """A file is not the one that was released or validated."""
+
+
+class GatesDiffer(GateRefused):
+    """The gates are not those that the evidence was given under."""
+
+
+class NotSigned(GateRefused):
+    """The environment wants signed evidence, and this is unsigned, or signed by a key that it does not trust."""
 
 
 def in_our_words(error: BaseException) -> MlopsError | None:

@@ -19,7 +19,7 @@ from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
 from delivery.environments import Environment, served
-from delivery.errors import Failed, MlopsError, WrongUse
+from delivery.errors import Failed, MlopsError, NoAnswer, WrongUse
 from delivery.runs import STATES, Plan, State, Task
 
 Run = dict[str, Any]  # as the API says it
@@ -34,10 +34,6 @@ CREDENTIALS = (
     "give kfp's client what the endpoint wants: client_authentication_header_name and"
     " client_authentication_header_value in ~/.config/kfp/context.json; or reach it by `kubectl port-forward`"
 )
-
-
-class NoAnswer(Failed):
-    """The endpoint said nothing that can be used; it may the next time."""
 
 
 class Kubeflow:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from delivery.errors import Failed, Interrupted, MlopsError
-from delivery.kubeflow import ASK_REMOTE_SECONDS, ENDED, Kubeflow, NoAnswer, Run, tasks_of
+from delivery.errors import Failed, Interrupted, MlopsError, NoAnswer
+from delivery.kubeflow import ASK_REMOTE_SECONDS, ENDED, Kubeflow, Run, tasks_of
 from delivery.runs import Plan, Progress, Records, RunResult, State, progress
 from storage import objects
 

@@ -12,8 +12,8 @@ import pytest
 
 from components import IMAGE
 from delivery.environments import read_environment
-from delivery.errors import Failed, MlopsError, WrongUse
-from delivery.kubeflow import NoAnswer, connected, spec_of
+from delivery.errors import Failed, MlopsError, NoAnswer, WrongUse
+from delivery.kubeflow import connected, spec_of
 from delivery.runs import Plan
 from localkfp.server import ThreadedLocalKfp
 
