@@ -19,9 +19,19 @@ _MLFLOW_SETTINGS = {
 
 
 def open_registry(url: str) -> Registry:
-    """`sqlite:////folder/file.db` is made when it is not there; `http(s)://` is an MLflow server."""
+    """`sqlite:////folder/file.db` is made when it is not there; `http(s)://` is an MLflow server.
+
+    `kubeflow+http(s)://host[:port]` is a Kubeflow Model Registry.
+    """
+    if url.startswith(("kubeflow+http://", "kubeflow+https://")):
+        from storage.registry.kubeflow import KubeflowRegistry
+
+        return KubeflowRegistry(url)
     if not url.startswith(("sqlite:///", "http://", "https://")):
-        do = "write sqlite:////folder/registry.db, or the http:// or https:// URL of an MLflow server"
+        do = (
+            "write sqlite:////folder/registry.db, the http:// or https:// URL of an MLflow server, "
+            "or kubeflow+http:// or kubeflow+https:// before the host of a Kubeflow Model Registry"
+        )
         raise StorageError(what=f"no registry is known for {url!r}", where="the registry's URL", do=do)
     for name, value in _MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)

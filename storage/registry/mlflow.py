@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from numbers import Real
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -17,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 
 from storage.objects import StorageError
-from storage.registry.protocol import ModelVersion
+from storage.registry.protocol import ModelVersion, require_numbers, require_word
 
 _LINEAGE = "lineage."  # before the key of a tag, so that MLflow's own tags on the run stay out
 
@@ -43,11 +40,7 @@ class MlflowRegistry:
     def register(
         self, name: str, *, url: str, sha256: str, metrics: dict[str, float], lineage: dict[str, str]
     ) -> tuple[ModelVersion, bool]:
-        for metric, value in metrics.items():
-            if not isinstance(value, (Real, float)) or type(value) is bool or not math.isfinite(value):
-                what = f"the metric {metric} is {value!r}, not a finite number, so nothing was registered"
-                do = "find out why the step that measured it gave no number"
-                raise StorageError(what=what, where=f"{name} in {self._url}", do=do)
+        require_numbers(metrics, where=f"{name} in {self._url}")
         with self._told(), self._alone():
             if known := self.find(name, sha256):
                 return known, False
@@ -84,7 +77,7 @@ class MlflowRegistry:
 
     def _search(self, name: str, sha256: str = "") -> list[MlflowVersion]:
         """Oldest first."""
-        wanted = f"name = '{_word(name)}'" + (f" and tags.sha256 = '{_word(sha256)}'" if sha256 else "")
+        wanted = f"name = '{require_word(name)}'" + (f" and tags.sha256 = '{require_word(sha256)}'" if sha256 else "")
         return sorted(self._client.search_model_versions(wanted), key=lambda version: int(version.version))
 
     def _read(self, name: str, number: str) -> ModelVersion:
@@ -141,10 +134,3 @@ def _alone(lock: Path) -> Iterator[None]:
     with closing(sqlite3.connect(lock, timeout=120, isolation_level=None)) as connection:
         connection.execute("begin exclusive")
         yield
-
-
-def _word(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", text):  # it goes into a query
-        what, do = f"{text!r} cannot be a name in the registry", "use letters, digits, dots, dashes and underscores"
-        raise StorageError(what=what, where="the registry", do=do)
-    return text
