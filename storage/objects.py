@@ -19,6 +19,7 @@ from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
 
 _MISTYPED = re.compile(r"file://[^/]|s3:(?!//)")  # else the folders `host/` and `s3:bucket/` would appear here
+_CONFLICTS = 5  # S3 may answer "two at once, ask again" in place of a yes or a no
 
 
 class StorageError(Exception):
@@ -52,19 +53,17 @@ def write_bytes(url: str, data: bytes) -> None:
             fs.pipe_file(path, data)
 
 
+def create(url: str, data: bytes) -> bool:
+    """True when nothing was there and all of `data` now is, False when something is there; of many at once, one gets True."""
+    with _told("writing", url) as (fs, path):
+        return _created(fs, path, data)
+
+
 def write_once(url: str, data: bytes) -> bool:
     """True when written, False when the same bytes are there already, refused when they are others."""
     with _told("writing", url) as (fs, path):
-        try:
-            if not fs.exists(path):
-                if isinstance(fs, LocalFileSystem):
-                    with _part_of(path, os.link) as part:  # unlike replace, link fails when another was faster
-                        part.write_bytes(data)
-                else:
-                    fs.pipe_file(path, data, mode="create")
-                return True
-        except FileExistsError:
-            pass
+        if not fs.exists(path) and _created(fs, path, data):
+            return True
         held = bytes(fs.cat_file(path))
     if held == data:
         return False
@@ -98,17 +97,12 @@ def exists(url: str) -> bool:
 
 def names(url: str) -> list[str]:
     """The files directly in that folder, sorted; a folder that is not there has none."""
-    with _told("listing", url) as (fs, path):
-        try:
-            listed = fs.ls(path, detail=True)
-        except FileNotFoundError as error:
-            if _s3_code(error) == "NoSuchBucket":  # a wrong setting, not an empty folder
-                raise
-            return []
-        # Asked for a file, or for a folder with a marker object, S3 lists the thing itself: it is not in the folder.
-        inside = path.rstrip("/") + "/"
-        found = [each["name"][len(inside) :] for each in listed if each["type"] == "file"]
-        return sorted(name for name in found if name and not (name[0] == "." and name.endswith(".part")))
+    return [name for name in _listed(url, "file") if not (name[0] == "." and name.endswith(".part"))]
+
+
+def folders(url: str) -> list[str]:
+    """The folders directly in that folder, sorted; a folder that is not there has none."""
+    return _listed(url, "directory")
 
 
 def download(url: str, target: Path) -> None:
@@ -138,6 +132,45 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _listed(url: str, kind: str) -> list[str]:
+    with _told("listing", url) as (fs, path):
+        try:
+            listed = fs.ls(path, detail=True)
+        except FileNotFoundError as error:
+            if _s3_code(error) == "NoSuchBucket":  # a wrong setting, not an empty folder
+                raise
+            return []
+        # Asked for a file, or for a folder with a marker object, S3 lists the thing itself: it is not in the folder.
+        inside = path.rstrip("/") + "/"
+        found = [each["name"][len(inside) :].rstrip("/") for each in listed if each["type"] == kind]
+        return sorted(name for name in found if name)
+
+
+def _created(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
+    """The store itself decides whether something is there, in the same act in which it writes."""
+    if isinstance(fs, LocalFileSystem):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # a file in the folder's place is not the file asked for
+        try:
+            with _part_of(path, os.link) as part:  # unlike replace, link fails when another was faster
+                part.write_bytes(data)
+        except FileExistsError:
+            return False
+        return True
+    for _ in range(_CONFLICTS):
+        try:
+            fs.pipe_file(path, data, mode="create")
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            conflict = error
+            if _s3_code(error) == "PreconditionFailed":  # s3fs wants to be told which: MinIO does not say
+                return False
+            if _s3_code(error) != "ConditionalRequestConflict":
+                raise
+    raise conflict
 
 
 @contextmanager

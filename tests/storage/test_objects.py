@@ -4,16 +4,24 @@ import hashlib
 import json
 import os
 import resource
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import boto3
 import fsspec
 import pytest
+from moto.s3.exceptions import S3ClientError
+from moto.s3.responses import S3Response
 
 from storage import objects
 from storage.objects import StorageError
 
+ROOT = Path(__file__).parents[2]
 REFUSE_MODELS = {
     "Version": "2012-10-17",
     "Statement": [
@@ -42,6 +50,35 @@ def too_large(tmp_path: Path) -> Iterator[Path]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     yield file
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def one_put_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 looks and writes in one act; moto needs a lock for that."""
+    put, lock = S3Response._key_response_put, threading.Lock()
+
+    def locked(self: S3Response, *given: Any) -> Any:
+        with lock:
+            return put(self, *given)
+
+    monkeypatch.setattr(S3Response, "_key_response_put", locked)
+
+
+@pytest.fixture
+def refusing_puts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The next puts that S3 gets end in these errors of it."""
+
+    def refuse(*errors: str) -> None:
+        put, left = S3Response._key_response_put, list(errors)
+
+        def answering(self: S3Response, *given: Any) -> Any:
+            if not left:
+                return put(self, *given)
+            raise S3ClientError(left.pop(0), "not now")
+
+        monkeypatch.setattr(S3Response, "_key_response_put", answering)
+
+    return refuse
 
 
 def three_strings(refused: pytest.ExceptionInfo[StorageError]) -> tuple[str, str, str]:
@@ -96,6 +133,46 @@ def test_write_once_keeps_the_first_when_another_writer_was_faster(store, monkey
         objects.write_once(url, b"two")
 
     assert objects.read_bytes(url) == b"one"
+
+
+def test_create_says_whether_it_was_first(store):
+    url = objects.join(store, "ledger", "000001.json")
+
+    assert objects.create(url, b"mine") is True
+    assert objects.create(url, b"yours") is False
+    assert objects.create(url, b"mine") is False
+    assert objects.read_bytes(url) == b"mine"
+    assert objects.names(objects.join(store, "ledger")) == ["000001.json"]
+
+
+@pytest.mark.usefixtures("one_put_at_a_time")
+def test_of_twenty_that_create_at_once_exactly_one_is_first(store):
+    url, together = objects.join(store, "ledger", "000001.json"), threading.Barrier(20)
+
+    def run(number: int) -> bool:
+        together.wait()
+        return objects.create(url, b"%d" % number * 1000)
+
+    with ThreadPoolExecutor(20) as pool:
+        first = list(pool.map(run, range(20)))
+
+    assert first.count(True) == 1
+    assert objects.read_bytes(url) == b"%d" % first.index(True) * 1000
+    assert objects.names(objects.join(store, "ledger")) == ["000001.json"]
+
+
+def test_of_two_processes_that_create_at_once_exactly_one_is_first(store, one_put_at_a_time):
+    url = objects.join(store, "ledger", "000001.json")
+    run = "import sys; from storage.objects import create; print(create(sys.argv[1], b'%d'))"
+
+    def race(number: int) -> str:
+        return subprocess.check_output([sys.executable, "-c", run % number, url], text=True, cwd=ROOT).strip()
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(race, range(2)))
+
+    assert sorted(said) == ["False", "True"]
+    assert objects.read_bytes(url) == b"%d" % said.index("True")
 
 
 def test_json_is_the_same_bytes_for_the_same_value(store):
@@ -156,6 +233,17 @@ def test_names_are_the_files_directly_in_the_folder(store):
 
 def test_a_folder_that_is_not_there_has_no_names(store):
     assert objects.names(objects.join(store, "nowhere")) == []
+
+
+def test_folders_are_those_directly_in_the_folder(store):
+    for name in ("b/c/d.json", "a/e.json", "é /f.json", "file.json"):
+        objects.write_bytes(objects.join(store, "releases", name), b"{}")
+    objects.write_bytes(objects.join(store, "releases-2", "g", "h.json"), b"{}")
+
+    assert objects.folders(objects.join(store, "releases")) == ["a", "b", "é "]
+    assert objects.folders(objects.join(store, "releases") + "/") == ["a", "b", "é "]
+    assert objects.folders(objects.join(store, "releases", "file.json")) == []
+    assert objects.folders(objects.join(store, "nowhere")) == []
 
 
 def test_upload_and_download_carry_a_file_over(store, tmp_path):
@@ -227,15 +315,17 @@ def test_a_relative_path_is_below_the_current_folder(tmp_path, monkeypatch):
     assert objects.names("store") == ["c"]
 
 
-@pytest.mark.parametrize("way", ["write_bytes", "write_once", "upload", "download"])
+@pytest.mark.parametrize("way", ["write_bytes", "write_once", "create", "upload", "download"])
 def test_a_write_that_fails_midway_leaves_no_half_file(tmp_path, way, too_large):
     data = too_large.read_bytes()
     target = tmp_path / "store" / "file"
-    if way != "write_once":
+    new = way in ("write_once", "create")
+    if not new:
         objects.write_bytes(str(target), b"before")
     act = {
         "write_bytes": lambda: objects.write_bytes(str(target), data),
         "write_once": lambda: objects.write_once(str(target), data),
+        "create": lambda: objects.create(str(target), data),
         "upload": lambda: objects.upload(too_large, str(target)),
         "download": lambda: objects.download(str(too_large), target),
     }[way]
@@ -246,8 +336,8 @@ def test_a_write_that_fails_midway_leaves_no_half_file(tmp_path, way, too_large)
     what, _, do = three_strings(refused)
     assert what == ("reading" if way == "download" else "writing") + " failed: File too large"
     assert do == "put that right and run it again; nothing was left half written"
-    assert os.listdir(target.parent) == ([] if way == "write_once" else ["file"])
-    assert way == "write_once" or target.read_bytes() == b"before"
+    assert os.listdir(target.parent) == ([] if new else ["file"])
+    assert new or target.read_bytes() == b"before"
 
 
 def test_a_part_that_a_killed_writer_left_is_not_listed(tmp_path):
@@ -271,6 +361,13 @@ def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path):
         objects.write_bytes(f"{tmp_path}/file/a/b", b"x")
 
     assert refused.value.what == "writing failed: Not a directory"
+
+
+def test_create_does_not_take_a_file_in_the_place_of_the_folder_for_the_one_asked_for(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StorageError, match="writing failed: File exists"):
+        objects.create(f"{tmp_path}/file/a", b"x")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -299,7 +396,7 @@ def test_sha256_of_reads_the_whole_file(tmp_path):
 # S3
 
 
-@pytest.mark.parametrize("write", ["write_bytes", "write_once", "write_json", "upload"])
+@pytest.mark.parametrize("write", ["write_bytes", "write_once", "create", "write_json", "upload"])
 def test_a_refused_bucket_is_a_sentence_and_nothing_is_written(s3, tmp_path, write):
     store = s3.bucket("store")
     s3.put_policy("store", REFUSE_MODELS)
@@ -308,6 +405,7 @@ def test_a_refused_bucket_is_a_sentence_and_nothing_is_written(s3, tmp_path, wri
     act = {
         "write_bytes": lambda to: objects.write_bytes(to, b"x"),
         "write_once": lambda to: objects.write_once(to, b"x"),
+        "create": lambda to: objects.create(to, b"x"),
         "write_json": lambda to: objects.write_json(to, {}),
         "upload": lambda to: objects.upload(tmp_path / "m.onnx", to),
     }[write]
@@ -331,10 +429,12 @@ def test_a_refused_bucket_is_a_sentence_and_nothing_is_written(s3, tmp_path, wri
         objects.read_bytes,
         lambda url: objects.write_bytes(url, b"x"),
         lambda url: objects.write_once(url, b"x"),
+        lambda url: objects.create(url, b"x"),
         lambda url: objects.names(url),
+        lambda url: objects.folders(url),
         lambda url: objects.upload(Path(__file__), url),
     ],
-    ids=["read_bytes", "write_bytes", "write_once", "names", "upload"],
+    ids=["read_bytes", "write_bytes", "write_once", "create", "names", "folders", "upload"],
 )
 def test_a_bucket_that_is_not_there_is_a_sentence(s3, act):
     with pytest.raises(StorageError) as refused:
@@ -345,6 +445,28 @@ def test_a_bucket_that_is_not_there_is_a_sentence(s3, act):
         "s3://nowhere/a/b",
         "make the bucket, or correct the URL",
     )
+
+
+def test_create_believes_a_server_that_does_not_say_which_condition_failed(s3, refusing_puts):
+    refusing_puts("PreconditionFailed")
+
+    assert objects.create(objects.join(s3.bucket("store"), "a"), b"x") is False
+
+
+def test_create_asks_again_when_the_server_saw_two_at_once(s3, refusing_puts):
+    url = objects.join(s3.bucket("store"), "a")
+    refusing_puts("ConditionalRequestConflict", "ConditionalRequestConflict")
+
+    assert objects.create(url, b"x") is True
+    assert objects.read_bytes(url) == b"x"
+
+
+@pytest.mark.parametrize("error", ["ConditionalRequestConflict", "OperationAborted"])
+def test_a_server_that_never_decides_is_a_sentence(s3, refusing_puts, error):
+    refusing_puts(*[error] * 9)
+
+    with pytest.raises(StorageError, match="writing failed"):
+        objects.create(objects.join(s3.bucket("store"), "a"), b"x")
 
 
 def test_a_bucket_alone_is_no_object(s3):
