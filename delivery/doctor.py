@@ -7,11 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from enum import Enum
+from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -20,8 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from delivery.doctor_environment import rows
 from delivery.environments import Environment, project_root, read_environment
-from delivery.errors import Failed, MlopsError, in_our_words
+from delivery.errors import Failed, MlopsError
+from delivery.health import Health, Thing, thing
 
 GIB = 1024**3
 PACKAGES = {  # distribution -> module
@@ -37,25 +35,6 @@ PACKAGES = {  # distribution -> module
 }
 INSTALL = "`make install`, then .venv/bin/mlops"
 ENGINE = "start one (`systemctl start docker`, Docker Desktop, `colima start`)"
-
-
-class Health(Enum):
-    """How one thing is."""
-
-    OK = "ok"
-    MISSING = "missing"  # it is not here
-    BROKEN = "broken"  # it is here, and does not work or does not suffice
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thing:
-    """One thing that a rung may need."""
-
-    name: str
-    health: Health
-    found: str
-    needed_for: str
-    get_it: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +74,17 @@ def examine(environment_name: str, root: Path | None = None) -> Diagnosis:
     things = [_python(), _cores(), _memory(), _disk(root or Path.cwd()), _git()]
     things += [_package(distribution, module) for distribution, module in PACKAGES.items()]
     things += [_gpu(), _docker(), _tool("kind", "the kind cluster"), _tool("kubectl", "the kind cluster"), _chromium()]
-    things += _places(environment_name, root)
-    return Diagnosis(things=things, rungs=_rungs(things))
+    try:
+        environment = read_environment(environment_name, root or project_root())
+    except MlopsError as error:
+        things.append(thing("environment", False, error.what, "mlops run", error.do))
+        return Diagnosis(things=things, rungs=_rungs(things))
+    asked = rows(environment)
+    rungs = _rungs([*things, *asked])
+    if environment.endpoint != "local":
+        rungs.append(_deploying(environment, things, asked))
+    things += [thing("environment", True, environment_name, "mlops run", ""), *asked]
+    return Diagnosis(things=things, rungs=rungs)
 
 
 def show(diagnosis: Diagnosis, console: Console) -> None:
@@ -105,10 +93,10 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("thing", "state", "found", "needed for", "to get it"):
         table.add_column(heading, overflow="fold")
-    for thing in diagnosis.things:
-        state = Text(thing.health.value, style=styles[thing.health])
-        cure = thing.get_it if thing.health is not Health.OK else ""
-        table.add_row(thing.name, state, Text(thing.found), Text(thing.needed_for), Text(cure))
+    for each in diagnosis.things:
+        state = Text(each.health.value, style=styles[each.health])
+        cure = each.get_it if each.health is not Health.OK else ""
+        table.add_row(each.name, state, Text(each.found), Text(each.needed_for), Text(cure))
     console.print(table)
     console.print()
     for rung in diagnosis.rungs:
@@ -131,19 +119,21 @@ def _rungs(things: list[Thing]) -> list[Rung]:
     return [Rung(name=name, basic=basic, lacks=[n for n in bad if n in wanted]) for name, basic, wanted in needs]
 
 
-def _thing(name: str, good: bool, found: str, needed_for: str, get_it: str, *, here: bool = True) -> Thing:
-    health = Health.OK if good else Health.BROKEN if here else Health.MISSING
-    return Thing(name=name, health=health, found=found, needed_for=needed_for, get_it=get_it)
+def _deploying(environment: Environment, things: list[Thing], asked: list[Thing]) -> Rung:
+    """On a cluster all that the environment names must be right, and of this machine only what delivers."""
+    here = [each for each in things if each.name in ("python", "kfp", "mlflow-skinny")]
+    lacks = [each.name for each in (*here, *asked) if each.health is not Health.OK]
+    return Rung(name=f"a deploy to {environment.name}", basic=True, lacks=lacks)
 
 
 def _python() -> Thing:
     good = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    return _thing("python", good, platform.python_version(), "everything", "install Python 3.10 to 3.13")
+    return thing("python", good, platform.python_version(), "everything", "install Python 3.10 to 3.13")
 
 
 def _cores() -> Thing:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return _thing("cores", True, str(count), "speed", "")
+    return thing("cores", True, str(count), "speed", "")
 
 
 def _memory() -> Thing:
@@ -151,17 +141,17 @@ def _memory() -> Thing:
     limit = Path("/sys/fs/cgroup/memory.max")  # in a container, less than the machine has
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text))
-    return _thing("memory", total >= 3 * GIB, f"{total / GIB:.1f} GiB", "training", "give it 4 GiB or more")
+    return thing("memory", total >= 3 * GIB, f"{total / GIB:.1f} GiB", "training", "give it 4 GiB or more")
 
 
 def _disk(folder: Path) -> Thing:
     free = shutil.disk_usage(folder).free
-    return _thing("disk", free >= 2 * GIB, f"{free / GIB:.1f} GiB free", "the artifacts of runs", "free 2 GiB or more")
+    return thing("disk", free >= 2 * GIB, f"{free / GIB:.1f} GiB free", "the artifacts of runs", "free 2 GiB or more")
 
 
 def _git() -> Thing:
     found = _said("git", "--version")
-    return _thing("git", found is not None, found or "-", "the commit in the lineage", "install git", here=False)
+    return thing("git", found is not None, found or "-", "the commit in the lineage", "install git", here=False)
 
 
 def _package(distribution: str, module: str) -> Thing:
@@ -169,7 +159,7 @@ def _package(distribution: str, module: str) -> Thing:
     here = util.find_spec(module) is not None
     version = _version(distribution) or _version(f"{distribution}-cpu") or ("unknown version" if here else "-")
     use = {"moto": "the tests of steps", "kfp": "compiling and running"}.get(distribution, "steps")
-    return _thing(distribution, here, version, use, INSTALL, here=version != "-")
+    return thing(distribution, here, version, use, INSTALL, here=version != "-")
 
 
 def _version(distribution: str) -> str | None:
@@ -183,94 +173,31 @@ def _gpu() -> Thing:
     """TensorFlow is asked only where the driver lists a GPU: it loads slowly, and without one the answer is known."""
     use, listed = "faster training (not needed)", _said("nvidia-smi", "-L")
     if not listed:
-        return _thing("gpu", False, "no NVIDIA driver", use, "a machine with an NVIDIA GPU", here=False)
+        return thing("gpu", False, "no NVIDIA driver", use, "a machine with an NVIDIA GPU", here=False)
     code = "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))"
     seen = (_said(sys.executable, "-c", code, seconds=120) or "0").splitlines()[-1]
     cure = "install TensorFlow with CUDA: pip install 'tensorflow[and-cuda]'"
-    return _thing("gpu", seen != "0", f"TensorFlow sees {seen}; {listed.splitlines()[0]}", use, cure)
+    return thing("gpu", seen != "0", f"TensorFlow sees {seen}; {listed.splitlines()[0]}", use, cure)
 
 
 def _docker() -> Thing:
     use = "the container image, the kind cluster"
     if not shutil.which("docker"):
-        return _thing("docker", False, "-", use, "install Docker or Podman's docker command", here=False)
+        return thing("docker", False, "-", use, "install Docker or Podman's docker command", here=False)
     version = _said("docker", "info", "--format", "{{.ServerVersion}}", seconds=10)
     found = f"engine {version}" if version else "the client is here, and no engine answers it"
-    return _thing("docker", bool(version), found, use, ENGINE)
+    return thing("docker", bool(version), found, use, ENGINE)
 
 
 def _tool(name: str, needed_for: str) -> Thing:
     path = shutil.which(name)
-    return _thing(name, path is not None, path or "-", needed_for, f"install {name}", here=False)
+    return thing(name, path is not None, path or "-", needed_for, f"install {name}", here=False)
 
 
 def _chromium() -> Thing:
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
-    return _thing("chromium", path is not None, path or "-", "tests that look at pages", "install chromium", here=False)
-
-
-def _places(name: str, root: Path | None) -> list[Thing]:
-    try:
-        environment = read_environment(name, root or project_root())
-    except MlopsError as error:
-        return [_thing("environment", False, error.what, "mlops run", error.do)]
-    checks: list[tuple[str, str, Callable[[Environment], None], str]] = [
-        ("endpoint", environment.endpoint, _try_endpoint, "mlops run"),
-        ("store", environment.store, _try_store, "what runs write"),
-        ("registry", environment.registry, _try_registry, "versions of models"),
-    ]
-    settled = [_thing("environment", True, name, "mlops run", "")]
-    for thing, url, attempt, use in checks:
-        try:
-            attempt(environment)
-            settled.append(_thing(thing, True, url, use, ""))
-        except Exception as error:  # whatever it is: the row says it, and the next row is looked at
-            told = in_our_words(error)
-            what, cure = (told.what, told.do) if told else (str(error), f"mend it, or name another {thing}")
-            settled.append(_thing(thing, False, f"{url}: {what}", use, cure))
-    return settled
-
-
-def _try_endpoint(environment: Environment) -> None:
-    """Asks it; the one inside `mlops` is started for that, in a folder of its own."""
-    from delivery.kubeflow import connected
-
-    if environment.endpoint == "local":
-        _try_folder(environment.kfp)
-    with tempfile.TemporaryDirectory(prefix="mlops-") as scratch, connected(replace(environment, root=Path(scratch))):
-        pass
-
-
-def _try_store(environment: Environment) -> None:
-    if environment.store.startswith("file:"):
-        _try_folder(Path("/" + environment.store.removeprefix("file:").lstrip("/")))
-    else:
-        from storage import objects
-
-        objects.write_bytes(objects.join(environment.store, "doctor.txt"), b"mlops doctor could write here\n")
-
-
-def _try_registry(environment: Environment) -> None:
-    url = environment.registry
-    if url.startswith("sqlite:///"):
-        _try_folder(Path(url.removeprefix("sqlite:///")).parent)
-        return
-    from urllib.error import HTTPError
-    from urllib.request import urlopen
-
-    with suppress(HTTPError):  # it answered, though it did not like the page that was asked for
-        urlopen(url, timeout=5).close()
-
-
-def _try_folder(folder: Path) -> None:
-    """Writes into the folder, or where it would be made, and leaves nothing."""
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    try:
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        do = "make it writable, or name another place in the environment"
-        raise Failed(f"{there} cannot be written: {error.strerror}", where=folder, do=do) from error
+    return thing("chromium", path is not None, path or "-", "tests that look at pages", "install chromium", here=False)
 
 
 def _said(*command: str, seconds: float = 10) -> str | None:

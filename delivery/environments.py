@@ -1,38 +1,121 @@
-"""The settings of an environment, read once and checked, and the KFP API that they name."""
+"""The settings of an environment: one schema, read once and checked, and the KFP API that they name."""
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Annotated, Any
 
 import yaml
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from components import IMAGE
 from delivery.errors import Failed, WrongUse, meant
+from delivery.secrets import HOW, Secret, refuse_written
 
-KINDS = {str: "text", int: "a whole number", dict: "a mapping", list: "a list"}
+WANTED = {  # pydantic's word for what is wrong -> what would be right
+    "string_type": "text",
+    "string_too_short": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "greater_than_equal": "{ge} or more",
+}
+FORMS = {  # a setting that is text of a form -> that form, and an example
+    "endpoint": ("`local` or the URL of a KFP API", "write `endpoint: local`, or `endpoint: https://...`"),
+    "registry": (
+        "a SQLite file, or the URL of an MLflow server or a Kubeflow Model Registry",
+        "write sqlite:///FILE, https://... or kubeflow+https://...",
+    ),
+    "schedules": (
+        "cron as Kubeflow reads it, six fields",
+        'write it as in "0 30 3 * * 0", seconds first: 3:30 on Sundays',
+    ),
+}
+HIDDEN = {  # what was written there may be the secret itself, so no sentence repeats it
+    "token": ("where the secret is, and not what it is", HOW),
+    "signing_key": ("where the secret is, and not what it is", HOW),
+    "store_secret": ("the name of a Kubernetes secret", "write a name as in `store_secret: store`"),
+}
+
+
+def _cron(text: str) -> str:
+    """As the server reads it, of which localkfp knows the grammar."""
+    from localkfp.schedule import Schedule  # here, as few environments have schedules
+
+    Schedule.of({"cron_schedule": {"cron": text}})
+    return text
+
+
+Text = Annotated[str, Field(strict=True, min_length=1)]
+Cron = Annotated[str, Field(strict=True, pattern=r"^\S+( +\S+){5}$"), AfterValidator(_cron)]
+Name = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]  # Kubernetes' own rule
+Endpoint = Annotated[Text, Field(pattern=r"^(local$|https?://[^/\s]+)")]
+RegistryUrl = Annotated[Text, Field(pattern=r"^(sqlite:///.|(kubeflow\+)?https?://[^/\s])")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Environment:
-    """One file of environments/. What differs between environments is there, and nowhere else."""
+class Settings:
+    """What differs between environments is in such a file, and nowhere else."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    endpoint: Annotated[Endpoint, Field(description="The KFP API: `local` is inside `mlops` itself; else its URL.")]
+    namespace: Annotated[Text, Field(description="Whose runs they are, where the endpoint knows namespaces.")] = ""
+    token: Annotated[
+        Secret | None, Field(description="Where the bearer token of the KFP API is; it is read for each connection.")
+    ] = None
+    store: Annotated[
+        Text, Field(description="Where runs, models and releases are kept: a folder, or a bucket (s3://bucket/folder).")
+    ]
+    store_secret: Annotated[
+        Name, Field(description="The Kubernetes secret whose AWS_* and MLFLOW_* keys the steps get as variables.")
+    ] = "store"
+    registry: Annotated[
+        RegistryUrl,
+        Field(description="Where models are registered: sqlite:///FILE, MLflow's URL, or kubeflow+URL for Kubeflow's."),
+    ]
+    default_pipeline: Annotated[Text, Field(description="What `mlops run` means without a name.")] = ""
+    parameters: Annotated[
+        dict[Text, dict[Text, Any]], Field(description="Pipeline -> parameter -> value; `-p` goes before them.")
+    ] = field(default_factory=dict)
+    schedules: Annotated[
+        dict[Text, Cron], Field(description="Pipeline -> cron with six fields, seconds first: when it runs by itself.")
+    ] = field(default_factory=dict)
+    stall_minutes: Annotated[
+        float, Field(strict=True, ge=0.1, description="A run that makes no progress for so long is ended.")
+    ] = 60
+    signing_key: Annotated[
+        Secret | None, Field(description="Where the private key is that signs what was proved here (PEM, Ed25519).")
+    ] = None
+    require_signature: Annotated[
+        bool, Field(strict=True, description="Nothing comes here without evidence that a trusted key has signed.")
+    ] = False
+    trusted_keys: Annotated[
+        list[Text], Field(description="Files of the public keys (PEM) whose evidence counts here.")
+    ] = field(default_factory=list)
+    gpus: Annotated[
+        int, Field(strict=True, ge=0, description="GPUs that training must find, or fail; 0 takes what there is.")
+    ] = 0
+    node_selector: Annotated[
+        dict[Text, Annotated[str, Field(strict=True)]], Field(description="Labels of the nodes that train.")
+    ] = field(default_factory=dict)
+    tolerations: Annotated[
+        list[dict[Text, Any]], Field(description="Taints that training tolerates, as Kubernetes writes them.")
+    ] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Settings):
+    """One file of environments/, with every path in it absolute."""
 
     name: str
-    endpoint: str  # `local`, or the URL of a KFP API
-    store: str
-    registry: str
-    namespace: str = ""  # of the cluster; none where the endpoint has none
-    default_pipeline: str = ""
-    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)  # pipeline -> parameter -> value
-    gpus: int = 0
-    node_selector: dict[str, str] = field(default_factory=dict)
-    tolerations: list[dict[str, Any]] = field(default_factory=list)
-    root: Path  # the project's folder, not a setting
+    root: Path  # the project's folder
 
     @property
     def logs(self) -> Path:
@@ -63,14 +146,24 @@ def project_root(start: Path | None = None) -> Path:
     )
 
 
+def environment_names(root: Path | None = None) -> list[str]:
+    """All that there are, sorted."""
+    return sorted(file.stem for file in ((root or project_root()) / "environments").glob("*.yaml"))
+
+
 def read_environment(name: str, root: Path | None = None) -> Environment:
     """The environment of that name, with every path in it absolute; wrong names and keys say what would be right."""
     root = root or project_root()
     path = root / "environments" / f"{name}.yaml"
-    known = [file.stem for file in (root / "environments").glob("*.yaml")]
+    known = environment_names(root)
     if name not in known:  # and not "is there such a file": ../elsewhere/x is no name
         raise WrongUse(f"there is no environment `{name}`", where=path, do=meant(name, known))
-    return _checked({"name": name, "root": root, **_parsed(path)}, path)
+    return _checked(_parsed(path), path, name, root)
+
+
+def schema() -> dict[str, Any]:
+    """What an editor needs to check and complete a file of environments/ (JSON Schema)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Settings).json_schema()}
 
 
 def absolute(url: str, root: Path) -> str:
@@ -84,14 +177,17 @@ def absolute(url: str, root: Path) -> str:
 
 
 @contextmanager
-def served(environment: Environment) -> Iterator[str]:
-    """The URL of the environment's KFP API. `local` is one inside this process: it ends with the block, and its runs too."""
+def served(environment: Environment, images: Mapping[str, Path] | None = None) -> Iterator[str]:
+    """The URL of the environment's KFP API. `local` is one inside this process: it ends with the block, and its runs too.
+
+    `images`: further images that this one knows, by the folder of their code.
+    """
     if environment.endpoint != "local":
         yield environment.endpoint
         return
     from localkfp.server import ThreadedLocalKfp  # here, as no other endpoint needs it
 
-    server = ThreadedLocalKfp(folder=environment.kfp, images={IMAGE: environment.root})
+    server = ThreadedLocalKfp(folder=environment.kfp, images={IMAGE: environment.root, **(images or {})})
     try:
         server.start()
     except (OSError, sqlite3.Error) as error:
@@ -120,30 +216,39 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     return given
 
 
-def _checked(given: dict[str, Any], path: Path) -> Environment:
-    known = {item.name: item for item in fields(Environment)}
-    for key in sorted(given.keys() - known.keys(), key=str):
-        choices = known.keys() - {"name", "root"}
-        raise WrongUse(f"`{key}` is no setting of an environment", where=path, do=meant(str(key), choices))
-    needed = [key for key, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
-    for key in [key for key in needed if key not in given]:
-        raise WrongUse(f"`{key}` is missing, and has no default", where=path, do=f"add `{key}: ...`")
-    for key, hint in get_type_hints(Environment).items():
-        if key in given and key != "root":
-            _require_type(given[key], get_origin(hint) or hint, key, path)
-    for pipeline, parameters in given.get("parameters", {}).items():
-        _require_type(parameters, dict, f"parameters.{pipeline}", path)
-    if given.get("gpus", 0) < 0:
-        raise WrongUse(f"`gpus` is below zero: {given['gpus']}", where=path, do="write 0 or more")
-    if given["endpoint"] != "local" and not re.match(r"https?://[^/\s]+", given["endpoint"]):
-        sentence = f"`endpoint` is `{given['endpoint']}`, and must be `local` or the URL of a KFP API"
-        raise WrongUse(sentence, where=path, do="write `endpoint: local`, or `endpoint: https://...`")
-    places = {key: absolute(given[key], given["root"]) for key in ("store", "registry")}
-    return Environment(**{**given, **places})
+def _checked(given: Mapping[str, Any], path: Path, name: str, root: Path) -> Environment:
+    refuse_written(given, path)
+    try:
+        settings = TypeAdapter(Settings).validate_python(given)
+    except ValidationError as error:
+        raise _sentence(min(error.errors(), key=_rank), path) from None  # pydantic's own would repeat a secret
+    checked = {item.name: getattr(settings, item.name) for item in fields(Settings)}
+    for key in ("store", "registry"):
+        checked[key] = absolute(checked[key], root)
+    checked["trusted_keys"] = [str(root / key) for key in settings.trusted_keys]
+    return Environment(**checked, name=name, root=root)
 
 
-def _require_type(value: object, kind: type, key: str, path: Path) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool) or (kind is str and not value):
-        shown = "nothing" if value is None or value == "" else f"`{value}`"
-        wanted = KINDS[kind]
-        raise WrongUse(f"`{key}` is {shown}, and must be {wanted}", where=path, do=f"write {wanted} after `{key}:`")
+def _rank(error: ErrorDetails) -> int:
+    """A mistyped key first: it explains the missing one."""
+    return {"unexpected_keyword_argument": 0, "missing": 1}.get(error["type"], 2)
+
+
+def _sentence(error: ErrorDetails, path: Path) -> WrongUse:
+    kind, value, setting = error["type"], error["input"], str(error["loc"][0])
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    if setting in HIDDEN:
+        wanted, do = HIDDEN[setting]
+        return WrongUse(f"`{setting}` must be {wanted}", where=path, do=do)
+    if kind == "missing":
+        return WrongUse(f"`{key}` is missing, and has no default", where=path, do=f"add `{key}: ...`")
+    if kind in WANTED:
+        wanted = WANTED[kind].format_map(error.get("ctx", {}))
+        do = f"write {wanted} after `{key}:`"
+    elif setting in FORMS:
+        wanted, do = FORMS[setting]
+    else:
+        choices = [item.name for item in fields(Settings)]
+        return WrongUse(f"`{key}` is no setting of an environment", where=path, do=meant(key, choices))
+    shown = "nothing" if value is None or value == "" else f"`{value}`"
+    return WrongUse(f"`{key}` is {shown}, and must be {wanted}", where=path, do=do)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import math
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from delivery import git
 from delivery.environments import Environment, absolute
 from delivery.errors import WrongUse, meant
 
@@ -45,15 +45,10 @@ def with_defaults(spec: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 def git_commit(root: Path) -> str:
     """The commit that runs; `-dirty` when the tree differs from it, `unknown` outside git."""
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        return f"{head}-dirty" if _git(root, "status", "--porcelain") else head
-    except (OSError, subprocess.SubprocessError):
+        commit = git.head(root)
+        return f"{commit}-dirty" if git.is_dirty(root) else commit
+    except WrongUse:
         return "unknown"
-
-
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30)
-    return done.stdout.strip()
 
 
 def _supplied(environment: Environment) -> dict[str, Any]:
@@ -61,6 +56,7 @@ def _supplied(environment: Environment) -> dict[str, Any]:
         "store": environment.store,
         "registry": environment.registry,
         "environment": environment.name,
+        "store_secret": environment.store_secret,
         "gpus": str(environment.gpus),  # a string: KFP 2.17's driver reads a number of accelerators from nothing else
         "node_selector": environment.node_selector,
         "tolerations": environment.tolerations,

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "storage": set[str](),
     "localkfp": set[str](),
 }
-READS_ENVIRONMENT = {"components/rim.py", "localkfp/executor.py"}
+READS_ENVIRONMENT = {"components/rim.py", "delivery/secrets.py", "localkfp/executor.py"}
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
 MAIN_FLOW = "jukebox"
 LONGEST = 400

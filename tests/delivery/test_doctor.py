@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from delivery import doctor
-from delivery.doctor import Diagnosis, Health, examine
+from delivery.doctor import Diagnosis, examine
+from delivery.health import Health
 
 BASIC = ["a function", "a step, with S3 by moto", "the compiled pipeline, here"]
 

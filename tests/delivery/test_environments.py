@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import json
+import sqlite3
+import traceback
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # its types are no part of the lock
 
-from delivery.environments import absolute, project_root, read_environment, served
+from components import IMAGE
+from delivery.environments import absolute, environment_names, project_root, read_environment, schema, served
 from delivery.errors import Failed, WrongUse
+from delivery.secrets import Secret
 
 GOOD = "endpoint: local\nstore: file:store\nregistry: sqlite:///registry.db\n"
 REPOSITORY = Path(__file__).parents[2]
@@ -32,13 +39,42 @@ def test_a_file_with_the_needed_keys_is_read_and_its_paths_become_absolute(proje
 @pytest.mark.parametrize(
     ("text", "what", "where", "do"),
     [
-        (GOOD + "stor: x\n", "`stor` is no setting of an environment", "", "did you mean `store`?"),
+        (
+            GOOD.replace("store: file", "stor: file"),
+            "`stor` is no setting of an environment",
+            "",
+            "did you mean `store`?",
+        ),
         (GOOD + "zzz: x\n", "`zzz` is no setting of an environment", "", "there is `default_pipeline`, `endpoint`"),
         (GOOD + "name: x\n", "`name` is no setting of an environment", "", "delete it"),
         ("endpoint: local\nstore: x\n", "`registry` is missing, and has no default", "", "add `registry: ...`"),
         (GOOD + "gpus: two\n", "`gpus` is `two`, and must be a whole number", "", "write a whole number after `gpus:`"),
         (GOOD + "gpus: true\n", "`gpus` is `True`, and must be a whole number", "", "write a whole number"),
-        (GOOD + "gpus: -1\n", "`gpus` is below zero: -1", "", "write 0 or more"),
+        (GOOD + "gpus: -1\n", "`gpus` is `-1`, and must be 0 or more", "", "write 0 or more after `gpus:`"),
+        (GOOD + "stall_minutes: 0\n", "`stall_minutes` is `0`, and must be 0.1 or more", "", "write 0.1 or more"),
+        (
+            GOOD + "require_signature: 'yes'\n",
+            "`require_signature` is `yes`, and must be true or false",
+            "",
+            "write true",
+        ),
+        (GOOD + "node_selector: {gpu: 1}\n", "`node_selector.gpu` is `1`, and must be text", "", "write text"),
+        (GOOD + "parameters: {1: {}}\n", "`parameters.1` is `1`, and must be text", "", "write text"),
+        (
+            GOOD + "schedules: {greet: '0 3 * * *'}\n",
+            "`schedules.greet` is `0 3 * * *`, and must be cron as Kubeflow reads it, six fields",
+            "",
+            'write it as in "0 30 3 * * 0", seconds first',
+        ),
+        (GOOD + "schedules: {greet: '0 0 3 * * 7'}\n", "must be cron as Kubeflow reads it", "", "3:30 on Sundays"),
+        (GOOD + "schedules: {greet: '61 0 3 * * *'}\n", "must be cron as Kubeflow reads it", "", "3:30 on Sundays"),
+        (
+            GOOD.replace("sqlite:///", "kubeflow:"),
+            "`registry` is `kubeflow:registry.db`, and must be a SQLite file, or the URL of an MLflow server",
+            "",
+            "write sqlite:///FILE, https://... or kubeflow+https://...",
+        ),
+        (GOOD + "token: word\n", "`token` must be where the secret is", "", "write {env: NAME} or {file: PATH}"),
         (GOOD + "tolerations: {}\n", "`tolerations` is `{}`, and must be a list", "", "write a list"),
         (GOOD + "parameters:\n", "`parameters` is nothing, and must be a mapping", "", "write a mapping"),
         (GOOD + "parameters: {greet: 1}\n", "`parameters.greet` is `1`, and must be a mapping", "", "write a mapping"),
@@ -129,6 +165,87 @@ def test_a_local_endpoint_that_cannot_be_started_says_where_and_what_to_do(proje
     assert failed.value.where == str(project / ".mlops/local-dev/kfp")
 
 
+def test_a_local_endpoint_knows_further_images_by_the_folders_of_their_code(project: Path) -> None:
+    environment = read_environment("local-dev")
+
+    with (
+        served(environment, {"local@sha256:1": project / "code"}),
+        sqlite3.connect(environment.kfp / "localkfp.db") as db,
+    ):
+        known = dict(db.execute("select image, folder from images"))
+
+    assert known == {IMAGE: str(project), "local@sha256:1": str(project / "code")}
+
+
+def test_what_delivery_needs_is_read_and_its_files_are_not_asked_for(project: Path) -> None:
+    write(
+        project,
+        GOOD.replace("sqlite:///registry.db", "kubeflow+https://registry.example")
+        + "token: {env: KFP_TOKEN}\nsigning_key: {file: key.pem}\nrequire_signature: true\nstall_minutes: 5\n"
+        + "trusted_keys: [keys/a.pem, /b.pem]\nschedules: {greet: 0 0 3 * * 1}\nstore_secret: bucket\n",
+    )
+
+    environment = read_environment("other")
+
+    assert environment.registry == "kubeflow+https://registry.example"
+    assert (environment.token, environment.signing_key) == (Secret(env="KFP_TOKEN"), Secret(file="key.pem"))
+    assert (environment.require_signature, environment.stall_minutes) == (True, 5)
+    assert environment.trusted_keys == [f"{project}/keys/a.pem", "/b.pem"]
+    assert (environment.schedules, environment.store_secret) == ({"greet": "0 0 3 * * 1"}, "bucket")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("token: {}", "token: {env: A, file: b}", "token: {value: hush!}", "token: {env: hush!}"),
+        *("signing_key: [hush!]", "store_secret: hush!"),
+    ],
+)
+def test_a_secret_is_named_by_one_place_and_what_stood_there_instead_is_not_repeated(project: Path, text: str) -> None:
+    write(project, f"{GOOD}{text}\n")
+
+    with pytest.raises(WrongUse, match=r"must be (where the secret is|the name of a Kubernetes secret)") as refused:
+        read_environment("other")
+
+    assert "hush!" not in "".join(traceback.format_exception(refused.value))
+
+
 def test_the_environments_of_this_project_are_good() -> None:
-    for path in sorted((REPOSITORY / "environments").glob("*.yaml")):
-        assert read_environment(path.stem, REPOSITORY).name == path.stem
+    names = environment_names(REPOSITORY)
+
+    assert names == ["dev", "kind", "local-dev", "local-prod", "prod"]
+    for name in names:
+        assert read_environment(name, REPOSITORY).name == name
+    assert read_environment("prod", REPOSITORY).require_signature
+
+
+def test_the_environments_of_this_project_share_no_store_and_no_registry() -> None:
+    environments = [read_environment(name, REPOSITORY) for name in environment_names(REPOSITORY)]
+
+    for places in ([each.store for each in environments], [each.registry for each in environments]):
+        assert sorted(set(places)) == sorted(places)
+
+
+def test_the_schema_that_editors_read_is_the_one_that_is_checked() -> None:
+    assert (REPOSITORY / "environments/schema.json").read_text() == json.dumps(schema(), indent=1) + "\n", (
+        "write it anew: mlops schema > environments/schema.json"
+    )
+    assert all(of.get("description") for of in schema()["properties"].values())
+
+
+@pytest.mark.parametrize("name", ["dev", "kind", "local-dev", "local-prod", "prod"])
+def test_an_editor_accepts_what_is_shipped_and_underlines_what_is_refused(name: str) -> None:
+    text = (REPOSITORY / f"environments/{name}.yaml").read_text()
+    settings, validator = yaml.safe_load(text), Draft202012Validator(schema())
+
+    assert text.startswith("# yaml-language-server: $schema=schema.json\n")
+    assert list(validator.iter_errors(settings)) == []
+    for wrong in (
+        {"stor": "x"},
+        {"token": "word"},
+        {"token": {"env": "A", "file": "b"}},
+        {"gpus": True},
+        {"schedules": {"a": "0 3 * * *"}},
+        {"endpoint": "kfp.example:8888"},
+    ):
+        assert len(list(validator.iter_errors({**settings, **wrong}))) == 1
