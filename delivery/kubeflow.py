@@ -5,70 +5,106 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
-import kfp
 from kfp_server_api import ApiException
-from urllib3 import Retry
-from urllib3.exceptions import HTTPError
 
+from delivery.client import CORRECT, Client, as_json, in_sentences
 from delivery.environments import Environment, served
 from delivery.errors import Failed, MlopsError, NoAnswer, WrongUse
 from delivery.runs import STATES, Plan, State, Task
+from delivery.secrets import read
 
 Run = dict[str, Any]  # as the API says it
+T = TypeVar("T")
 ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "ERROR"}
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-SECONDS = (5, 30)  # to connect, and for an answer; kfp.Client itself would wait for ever
 ASK_SECONDS = 0.2
 ASK_REMOTE_SECONDS = 1.0
-CORRECT = "correct `endpoint` in the environment: the URL of a KFP API, without /apis"
-CREDENTIALS = (
-    "give kfp's client what the endpoint wants: client_authentication_header_name and"
-    " client_authentication_header_value in ~/.config/kfp/context.json; or reach it by `kubectl port-forward`"
-)
+PATIENCE_SECONDS = 120.0  # with an endpoint that gives no answer
+PAGE = 100  # rows that one answer of a list brings
+
+
+@dataclass(frozen=True)
+class Version:
+    """A package under a name at a KFP API; what it holds never changes."""
+
+    pipeline_id: str
+    version_id: str
+    name: str
 
 
 class Kubeflow:
     """A KFP API that has answered."""
 
-    def __init__(self, client: kfp.Client, environment: Environment) -> None:
+    def __init__(self, client: Client, environment: Environment) -> None:
         self.client = client
+        self.environment = environment
+        self.namespace = (
+            client.get_user_namespace()
+        )  # kfp takes "kubeflow" for none, as an installation for all has none
         self.embedded = environment.endpoint == "local"
         self.where = environment.endpoint_setting
         self.seconds = ASK_SECONDS if self.embedded else ASK_REMOTE_SECONDS  # between two looks at a run
 
     def submit(self, plan: Plan) -> str:
         """Start a new run, in the experiment of its pipeline's name; what comes back is its id."""
-        with self._in_sentences(), tempfile.TemporaryDirectory(prefix="mlops-") as scratch:
+        with self.in_sentences(), tempfile.TemporaryDirectory(prefix="mlops-") as scratch:
             package = Path(scratch) / "package.yaml"
             package.write_bytes(plan.package)
-            with redirect_stdout(StringIO()):  # kfp prints links there
-                experiment = self._experiment(plan.pipeline)
+            experiment = self.experiment(plan.pipeline)
+            with redirect_stdout(StringIO()):  # kfp prints a link there
                 run = self.client.run_pipeline(experiment, plan.run_name, str(package), params=plan.arguments)
             return str(run.run_id)
 
+    def start(self, version: Version, experiment: str, run_name: str, arguments: Mapping[str, Any]) -> str:
+        """Start a new run of an uploaded version; an endpoint that is away for a while starts one all the same."""
+        body = {
+            "display_name": run_name,
+            "pipeline_version_reference": reference(version),
+            "runtime_config": {"parameters": dict(arguments)},
+        }
+        before = {run["run_id"] for run in self.patiently(lambda: self.runs_named(run_name))}
+
+        def once() -> str:
+            """If the answer to an earlier try was lost, its run is there."""
+            for run in self.runs_named(run_name):
+                if run["run_id"] not in before:
+                    return str(run["run_id"])
+            with self.in_sentences():
+                made = self.client.create_run({**body, "experiment_id": self.experiment(experiment)})
+                return str(made["run_id"])
+
+        return self.patiently(once)
+
     def run(self, run_id: str) -> Run:
         """How it stands now."""
-        with self._in_sentences():
+        with self.in_sentences():
             return self.client.get_run(run_id)
 
+    def runs_named(self, run_name: str) -> list[Run]:
+        """The runs of exactly that name, the newest first."""
+        api = self.client._run_api
+        return self.listed(api.run_service_list_runs, "runs", run_name, namespace=self.namespace)
+
     def find(self, run: str) -> Run | None:
-        """The run of that name or id."""
-        with self._in_sentences():
-            if not ID.fullmatch(run):
-                equals = {"operation": "EQUALS", "key": "display_name", "stringValue": run}
-                found = self.client.list_runs(filter=json.dumps({"predicates": [equals]})).runs
-                if not found:
-                    return None
-                run = found[0].run_id
+        """The run of that id, or the newest of that name."""
+        if not ID.fullmatch(run):
+            named = self.runs_named(run)
+            if not named:
+                return None
+            run = named[0]["run_id"]
+        with self.in_sentences():
             try:
                 return self.client.get_run(run)
             except ApiException as error:
@@ -78,13 +114,13 @@ class Kubeflow:
 
     def latest(self, count: int) -> list[str]:
         """The names of the newest runs, the newest first."""
-        with self._in_sentences():
+        with self.in_sentences():
             found = self.client.list_runs(page_size=count, sort_by="created_at desc").runs
             return [run.display_name for run in found or []]
 
     def terminate(self, run_id: str) -> None:
         """Ask the run to end; one that has ended already stays as it is."""
-        with suppress(WrongUse), self._in_sentences():
+        with suppress(WrongUse), self.in_sentences():
             self.client.terminate_run(run_id)
 
     def printed(self, run: Run) -> dict[str, list[str]]:
@@ -94,108 +130,87 @@ class Kubeflow:
             for node in _nodes(task):
                 lines = printed.setdefault(_step(task), [])
                 try:
-                    with self._in_sentences():
+                    with self.in_sentences():
                         lines += COLOUR.sub("", self.client.log(run["run_id"], node)).splitlines()
                 except MlopsError as error:
                     lines.append(f"(no log: {error.what})")
         return {step: [line.rstrip() for line in lines if line.strip()] for step, lines in printed.items()}
 
-    def _experiment(self, name: str) -> str:
-        try:
-            return str(self.client.create_experiment(name).experiment_id)  # or the one that is there
-        except ApiException as error:
-            if error.status != HTTPStatus.CONFLICT:
-                raise
-            return str(self.client.get_experiment(experiment_name=name).experiment_id)  # made by another run meanwhile
+    def experiment(self, name: str) -> str:
+        """The id of the experiment of that name; it is made where there is none."""
+        body = {"display_name": name, "namespace": self.namespace}
+        with self.in_sentences():
+            make = self.client._experiment_api.experiment_service_create_experiment
+            return found_or_made(lambda: self.experiment_named(name), lambda: make(experiment=body))
 
-    def _in_sentences(self) -> AbstractContextManager[None]:
-        return in_sentences(self.where)
+    def experiment_named(self, name: str) -> str | None:
+        """The id of the experiment of that name."""
+        ask = self.client._experiment_api.experiment_service_list_experiments
+        found = self.listed(ask, "experiments", name, namespace=self.namespace)
+        return str(found[0]["experiment_id"]) if found else None
 
+    def listed(self, ask: Callable[..., Any], rows: str, name: str = "", **asked: str) -> list[dict[str, Any]]:
+        """All that a list call gives, on however many pages, or what has exactly that name; the newest first."""
+        if name:
+            equals = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+            asked["filter"] = quote(json.dumps({"predicates": [equals]}))  # the server unquotes it once more than HTTP
+        found: list[dict[str, Any]] = []
+        token: str | None = ""
+        with self.in_sentences():
+            while token is not None:
+                paged = {"page_size": PAGE, "page_token": token, "sort_by": "created_at desc"}
+                page = as_json(ask(**paged, **asked, _preload_content=False))
+                found += page.get(rows, [])
+                token = page.get("next_page_token") or None
+        return [row for row in found if not name or row.get("display_name") == name]  # a server may not look at case
 
-class Client(kfp.Client):
-    """KFP's own client, with patience that ends."""
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Ask again for a while when no answer comes; so it must do no harm to ask twice."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return ask()
+            except NoAnswer:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(self.seconds)
 
-    def _load_config(self, *args: Any) -> Any:
-        config = super()._load_config(*args)
-        config.retries = Retry(0, raise_on_redirect=False)  # who watches a run tries again; a login page is no answer
-        return config
-
-    def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-        """Asked once: KFP's own tries five times, five seconds apart, and logs a traceback each time."""
-        return self._healthz_api.healthz_service_get_healthz(_request_timeout=SECONDS)
-
-    def get_run(self, run_id: str) -> Run:
-        """The answer as it came: kfp_server_api would need 15 ms for its objects, and this is asked all the time."""
-        answer = self._run_api.run_service_get_run(run_id, _preload_content=False, _request_timeout=SECONDS)
-        try:
-            return dict(json.loads(answer.data))
-        except ValueError as error:
-            raise ApiException(status=HTTPStatus.BAD_GATEWAY, reason="what came is no JSON") from error
-
-    def terminate_run(self, run_id: str) -> None:
-        self._run_api.run_service_terminate_run(run_id, _request_timeout=SECONDS)
-
-    def log(self, run_id: str, node: str) -> str:
-        """What a node printed; the generated API lacks this route, though the server has it."""
-        answer = self._run_api.api_client.call_api(
-            "/apis/v1alpha1/runs/{run}/nodes/{node}/log",
-            "GET",
-            path_params={"run": run_id, "node": node},
-            auth_settings=["Bearer"],
-            _preload_content=False,  # it is text, and the generated code would try it as JSON
-            _return_http_data_only=True,
-            _request_timeout=SECONDS,
-        )
-        return bytes(answer.data).decode("utf-8", "replace")
+    def in_sentences(self) -> AbstractContextManager[None]:
+        return in_sentences(self.environment)
 
 
 @contextmanager
-def connected(environment: Environment) -> Iterator[Kubeflow]:
+def connected(environment: Environment, images: Mapping[str, Path] | None = None) -> Iterator[Kubeflow]:
     """The endpoint of an environment, for as long as the block lasts; one that does not answer is told at once."""
-    where = environment.endpoint_setting
-    with served(environment) as url:
-        with in_sentences(where), warnings.catch_warnings():
+    token = read(environment.token, environment.root) if environment.token else None
+    with served(environment, images) as url:
+        with in_sentences(environment), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # that kfp is made for KFP 2
-            client = Client(host=url, namespace=environment.namespace)
+            client = Client(host=url, namespace=environment.namespace, existing_token=token)
             healthz = client.get_kfp_healthz()
         if healthz.multi_user is None:
-            raise Failed("the endpoint answers, but not as a KFP API does", where=where, do=CORRECT)
+            what = "the endpoint answers, but not as a KFP API does"
+            raise Failed(what, where=environment.endpoint_setting, do=CORRECT)
         yield Kubeflow(client, environment)
 
 
-@contextmanager
-def in_sentences(where: str) -> Iterator[None]:
-    """An error of KFP's client becomes one of ours: 400 is a wrong use, anything else a failure."""
-    try:
-        yield
-    except HTTPError as error:
-        do = "start it, or correct `endpoint` in the environment; `mlops doctor` asks it again"
-        why = str(getattr(error, "reason", None) or error).rpartition("): ")[2]  # before that stand urllib3's objects
-        raise NoAnswer(f"the endpoint does not answer: {why}", where=where, do=do) from error
-    except ApiException as error:
-        raise _sentence(error, where) from error
+def reference(version: Version) -> dict[str, str]:
+    """How a run or a schedule names the version that it is of."""
+    return {"pipeline_id": version.pipeline_id, "pipeline_version_id": version.version_id}
 
 
-def _sentence(error: ApiException, where: str) -> Failed | WrongUse:
-    said = _said(error)
-    if error.status == HTTPStatus.BAD_REQUEST:
-        return WrongUse(said, where=where, do="correct what it names: the package, a parameter or the environment")
-    what = f"the endpoint says {error.status}: {said}"
-    if error.status in (HTTPStatus.FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):  # found: a login page
-        return Failed(what, where=where, do=CREDENTIALS)
-    if error.status == HTTPStatus.TOO_MANY_REQUESTS or not error.status or error.status >= 500:
-        return NoAnswer(what, where=where, do="try again; the server's own log says more")
-    return Failed(what, where=where, do=CORRECT)
-
-
-def _said(error: ApiException) -> str:
-    """The server's own words, without the stack that some of its errors carry."""
-    try:
-        body = json.loads(error.body or "{}")
-        said = body.get("message") or body.get("error_message")
-    except (ValueError, AttributeError):
-        said = None
-    return next(iter(str(said or error.reason or "nothing").strip().splitlines()), "nothing")
+def found_or_made(find: Callable[[], T | None], make: Callable[[], object]) -> T:
+    """What is there, made before if need be; whoever comes a moment too late finds what another made."""
+    there, refused = find(), None
+    if there is None:
+        try:
+            make()
+        except ApiException as error:  # 409 says that it is there; older servers say 400 or 500
+            refused = error
+        there = find()
+    if there is None:
+        raise refused or ApiException(status=HTTPStatus.BAD_GATEWAY, reason="what was made is not there")
+    return there
 
 
 def tasks_of(run: Run) -> list[Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from delivery import parameters, progress
 from delivery.compile import compile_pipeline, graph_of, pipeline_module, read_package
 from delivery.environments import Environment
 from delivery.errors import Failed, WrongUse, in_our_words, meant
-from delivery.kubeflow import connected, spec_of
+from delivery.kubeflow import Kubeflow, connected, spec_of
 from delivery.runs import RUN_NAME, Plan, RunResult, new_run_name
 from delivery.watching import run_to_end
 from storage import objects
@@ -50,9 +50,29 @@ def plan(environment: Environment, pipeline: str | None, given: Sequence[str], p
 
 
 def run(environment: Environment, plan: Plan, talk: Console) -> RunResult:
-    """Run it, shown on `talk`; there is a page afterwards, though the run's own exit handler did not come to it."""
-    with connected(environment) as kfp, progress.shown(talk) as watch:
-        result = run_to_end(kfp, plan, watch, lambda run_id: progress.plain(talk, f"run {plan.run_name} ({run_id})"))
+    """Run the plan where the environment says."""
+    with connected(environment) as kfp:
+        return watched(kfp, plan, talk)
+
+
+def watched(
+    kfp: Kubeflow,
+    plan: Plan,
+    talk: Console,
+    *,
+    start: Callable[[], str] | None = None,
+    stall_seconds: float | None = None,
+) -> RunResult:
+    """A run shown on `talk`; there is a page afterwards, though the run's own exit handler did not come to it.
+
+    `start` gives the id of the run, where the plan is not to be submitted as it is.
+    """
+
+    def begun(run_id: str) -> None:
+        progress.plain(talk, f"run {plan.run_name} ({run_id})")
+
+    with progress.shown(talk) as watch:
+        result = run_to_end(kfp, plan, watch, begun, start=start, stall_seconds=stall_seconds)
     if result.report_url or not result.records:
         return result
     try:

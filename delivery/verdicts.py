@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from delivery.environments import Environment
-from delivery.errors import Failed, GateRefused, MlopsError
+from delivery.errors import GateRefused, MlopsError, RunCanceled, RunFailed
 from delivery.progress import plain
 from delivery.running import path_or_url
 from delivery.runs import Progress, Records, RunResult, State
@@ -23,8 +23,7 @@ def failure(result: RunResult) -> MlopsError | None:
     if result.state == "SUCCEEDED":
         return None
     if result.state == "CANCELED":
-        do = f"`mlops report {result.run_name}` shows how far it came; `mlops run` starts anew"
-        return Failed(f"run {result.run_name} was stopped at the endpoint", where=result.log, do=do)
+        return _canceled(result)
     failed = [name for name, record in result.records.items() if record.get("state") == "FAILED"]
     if failed:
         first = min(failed, key=lambda name: result.records[name].get("finished") or "")
@@ -102,10 +101,29 @@ def as_json(result: RunResult, environment: Environment) -> dict[str, Any]:
     }
 
 
+def _canceled(result: RunResult) -> RunCanceled:
+    """Someone stopped it: a step that was killed writes no record of that, so the last that it printed is quoted."""
+    what = f"run {result.run_name} was stopped at the endpoint"
+    ended = [step for state in (State.LOST, State.FAILED) for step in result.progress if step.state is state]
+    if ended:
+        told = ended[0].told if ended[0].state is State.FAILED else ""
+        said = told or _last_words(result.printed.get(ended[0].step, [])) or result.error or "it printed nothing"
+        what = f"{what} while {ended[0].step} was running: {said}"
+    do = f"`mlops report {result.run_name}` shows how far it came; the same command starts anew"
+    return RunCanceled(what, where=result.log, do=do)
+
+
+def _last_words(printed: list[str]) -> str:
+    """The last line of the step's own: before these, KFP prints what it was given, as JSON."""
+    is_given = "}" in printed and printed[0].startswith("[KFP Executor ")
+    own = printed[printed.index("}") + 1 :] if is_given else printed
+    return own[-1].strip() if own else ""
+
+
 def _told_by(step: str, result: RunResult) -> MlopsError:
     error = result.records[step].get("error") or {}
     what, do = str(error.get("what") or "it failed without a word"), str(error.get("do") or "")
-    kind = GateRefused if error.get("kind") == "gate" else Failed
+    kind = GateRefused if error.get("kind") == "gate" else RunFailed
     if do:
         return kind(f"{step}: {what}", where=error.get("where") or step, do=do)
     last = (str(error.get("traceback") or "").strip().splitlines() or [what])[-1].strip()
@@ -116,16 +134,16 @@ def _untold(step: Progress | None, result: RunResult) -> MlopsError:
     """A run that failed without a record of it: what the step printed is all there is, or what the endpoint says."""
     name = step.step if step else ""
     section = result.printed.get(name, [])
-    said = section[-1].strip() if section else result.error or "nothing was printed"
+    said = _last_words(section) or result.error or "nothing was printed"
     if len(section) > 2 and said.startswith("to do: ") and section[-2].strip().startswith("where: "):
         # a step that could not even write its record: its error has our three lines, after the name of its class
         what = section[-3].strip().partition(": ")[2]
         where, do = (line.strip().partition(": ")[2] for line in section[-2:])
-        return Failed(f"{name or 'the run'}: {what}", where=where, do=do)
+        return RunFailed(f"{name or 'the run'}: {what}", where=where, do=do)
     if step and step.state is State.LOST:
         what = f"{name} ended without writing a result (killed, or out of memory); the log's last line: {said}"
-        return Failed(what, where=result.log, do="read that log; `mlops doctor` shows this machine's memory")
-    return Failed(f"{name or 'the run'} failed: {said}", where=result.log, do="the traceback stands in that log")
+        return RunFailed(what, where=result.log, do="read that log; `mlops doctor` shows this machine's memory")
+    return RunFailed(f"{name or 'the run'} failed: {said}", where=result.log, do="the traceback stands in that log")
 
 
 def _facts(records: Records) -> Iterator[tuple[str, dict[str, Any]]]:

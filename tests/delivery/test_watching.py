@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,17 @@ import pytest
 from components import IMAGE
 from delivery import running
 from delivery.environments import read_environment
-from delivery.errors import Failed, Interrupted, WrongUse
+from delivery.errors import AccessDenied, Failed, GateRefused, Interrupted, RunCanceled, RunFailed, RunStalled, WrongUse
 from delivery.kubeflow import Kubeflow, connected
 from delivery.kubeflow import Run as ApiRun
-from delivery.runs import Plan, Progress, RunResult
+from delivery.runs import Plan, Progress, RunResult, State
+from delivery.secrets import Secret
+from delivery.uploading import upload
 from delivery.verdicts import failure
-from delivery.watching import run_to_end
+from delivery.watching import follow, run_to_end
 from localkfp.server import ThreadedLocalKfp
+from storage import objects
+from tests.delivery.unreliable import unreliable
 
 PIPELINES = "tiny_pipelines"
 REPOSITORY = Path(__file__).parents[2]
@@ -155,7 +163,7 @@ def test_a_failed_run_says_why_in_the_words_of_its_step(
 
     assert result.state == "FAILED"
     assert states(shown[-1]) == {"make_words": "succeeded", "say_words": state}
-    assert error is not None
+    assert type(error) is (GateRefused if fail == "gate" else RunFailed)
     assert error.exit_code == exit_code
     assert error.what.startswith(what)
     assert error.do.startswith(do)
@@ -268,18 +276,61 @@ def test_a_run_that_someone_else_stops_is_a_failure_that_says_so(
     assert result.state == "CANCELED"
     assert states(result.progress) == {"make_words": "succeeded", "say_words": "lost"}
     assert error is not None
-    assert (error.exit_code, error.what) == (1, f"run {result.run_name} was stopped at the endpoint")
+    assert isinstance(error, RunCanceled)
+    assert (
+        error.what
+        == f"run {result.run_name} was stopped at the endpoint while say_words was running: the run ended before it did"
+    )
+
+
+GIVEN = [
+    "[KFP Executor 2030-01-01 00:00:00,000 INFO]: Got executor_input:",
+    "{",
+    '    "inputs": {}',
+    "}",
+]  # what KFP prints of every step
+
+
+@pytest.mark.parametrize(
+    ("state", "printed", "error", "said"),
+    [
+        (State.FAILED, [*GIVEN, "so far"], "stopped", "while first was running: no rows"),
+        (State.LOST, [*GIVEN, "so far"], "stopped", "while first was running: so far"),
+        (State.LOST, ["epoch 3", "so far"], "stopped", "while first was running: so far"),
+        (State.LOST, GIVEN, "stopped", "while first was running: stopped"),
+        (State.LOST, [], "", "while first was running: it printed nothing"),
+        (State.SUCCEEDED, ["so far"], "stopped", "was stopped at the endpoint"),
+    ],
+)
+def test_a_stopped_run_quotes_the_step_that_was_running(
+    plan: Plan, state: State, printed: list[str], error: str, said: str
+) -> None:
+    steps = [Progress(step="before", state=State.SUCCEEDED), Progress(step="first", state=state, told="no rows")]
+    ended: dict[str, Any] = {
+        "run_name": "r-1",
+        "run_id": "r",
+        "state": "CANCELED",
+        "records": {},
+        "report_url": None,
+        "log": plan.log,
+    }
+    result = RunResult(**ended, progress=steps, printed={"first": printed}, error=error)
+
+    told = failure(result)
+
+    assert isinstance(told, RunCanceled)
+    assert told.what.endswith(said)
 
 
 @pytest.mark.parametrize("again", [True, False])
 def test_an_endpoint_that_falls_silent_is_asked_again_for_a_while(
     run: Run, process: subprocess.Popen[str], project: Path, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
-    monkeypatch.setattr("delivery.kubeflow.SECONDS", (1, 1))
-    monkeypatch.setattr("delivery.watching.PATIENCE_SECONDS", 20 if again else 0.5)
+    monkeypatch.setattr("delivery.kubeflow.PATIENCE_SECONDS", 20 if again else 0.5)
 
     def fall_silent() -> None:
         eventually(lambda: list(project.glob("store/runs/*/say_words.json")))
+        monkeypatch.setattr("delivery.client.SECONDS", (1, 1))  # not before: the answers to the start may be slow here
         process.send_signal(signal.SIGSTOP)
         if again:
             time.sleep(3)
@@ -312,24 +363,26 @@ def test_a_run_that_cannot_be_stopped_is_not_said_to_be(project: Path, process: 
 
 
 @pytest.mark.parametrize(
-    ("runs", "terminated", "said"),
+    ("is_there", "terminated", "said"),
     [
-        ("{}", (200, "{}"), "was stopped before it began"),
-        ('{"runs": [{"run_id": "r"}]}', (200, "{}"), "was asked to stop, and has not ended yet"),
-        ('{"runs": [{"run_id": "r"}]}', (403, ""), "could not be stopped, and goes on there: the endpoint says 403"),
+        (False, (200, "{}"), "was stopped before it began"),
+        (True, (200, "{}"), "was asked to stop, and has not ended yet"),
+        (True, (403, ""), "could not be stopped, and goes on there: the endpoint says 403"),
     ],
 )
 def test_a_run_that_did_not_end_is_not_said_to_have(
-    stranger: Any, plan: Plan, monkeypatch: pytest.MonkeyPatch, runs: str, terminated: tuple[int, str], said: str
+    stranger: Any, plan: Plan, monkeypatch: pytest.MonkeyPatch, is_there: bool, terminated: tuple[int, str], said: str
 ) -> None:
     monkeypatch.setattr("delivery.watching.STOP_SECONDS", 0.1)
+    experiment = {"experiment_id": "e", "display_name": plan.pipeline}
+    run = {"run_id": "r", "display_name": plan.run_name}
 
     def answer(method: str, path: str, _: Any) -> tuple[int, str]:
         answers = {
             "healthz": (200, '{"multi_user": false}'),
-            "/experiments": (200, '{"experiments": [{"experiment_id": "e"}]}'),
+            "/experiments": (200, json.dumps({"experiments": [experiment]})),
             ":terminate": terminated,
-            "/runs?": (200, runs),
+            "/runs?": (200, json.dumps({"runs": [run] if is_there else []})),
             "/log": (404, ""),
         }
         return next((answers[part] for part in answers if part in path), (200, '{"run_id": "r", "state": "RUNNING"}'))
@@ -339,6 +392,201 @@ def test_a_run_that_did_not_end_is_not_said_to_have(
 
     with connected(stranger(answer)) as kfp, pytest.raises(Interrupted, match=said):
         run_to_end(kfp, plan, watch=stop)
+
+
+def test_a_run_that_makes_no_progress_is_ended_and_named(project: Path, server: ThreadedLocalKfp) -> None:
+    environment = read_environment("served")
+    plan = running.plan(environment, "greet", ["fail=sleep"], PIPELINES)
+    with connected(environment) as kfp:
+        run_id = kfp.submit(plan)
+        eventually(lambda: list(project.glob("store/runs/*/pids.txt")))
+
+        with pytest.raises(RunStalled) as told:
+            follow(kfp, plan, run_id, lambda _: None, stall_seconds=1.5)
+
+        assert _found(kfp, plan.run_name)["state"] == "CANCELED"
+    assert told.value.what == (
+        f"run {plan.run_name} made no progress for 0.025 minutes, with say_words running, and was ended"
+    )
+    assert told.value.where == str(plan.log)
+    assert "`stall_minutes` in environments/served.yaml" in told.value.do
+    assert plan.log.read_text().splitlines()[0].endswith(": CANCELED")
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+Watched = Callable[..., Kubeflow]
+
+
+@pytest.fixture
+def watched(stranger: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    """Connects to an endpoint that says of run r what the test gives, one look a second, and SUCCEEDED afterwards."""
+    with ExitStack() as open_:
+
+        def connect(looks: list[ApiRun], ends: str = "CANCELED", terminate: int = 200) -> Kubeflow:
+            terminated: list[str] = []
+
+            def answer(method: str, path: str, _: Any) -> tuple[int, str]:
+                if "healthz" in path or path.endswith("/log"):
+                    return 200, '{"multi_user": false}'
+                if path.endswith(":terminate"):
+                    terminated.append(path)
+                    return terminate, "{}"
+                run = looks.pop(0) if looks and not terminated else {"state": ends if terminated else "SUCCEEDED"}
+                return 200, json.dumps({"run_id": "r", **run})
+
+            kfp = open_.enter_context(connected(stranger(answer)))
+            monkeypatch.setattr("delivery.watching.time", Clock())
+            kfp.seconds = 1.0
+            return kfp
+
+        yield connect
+
+
+def looks(*states: str) -> list[ApiRun]:
+    """A run with one task, as it stands at each look."""
+    tasks = [{"display_name": "first", "state": state, "start_time": "2030-01-01T00:00:00Z"} for state in states]
+    return [{"state": "RUNNING", "run_details": {"task_details": [task]}} for task in tasks]
+
+
+def test_a_run_that_goes_on_is_followed_for_longer_than_it_may_stand_still(watched: Watched, plan: Plan) -> None:
+    kfp = watched(looks(*["PENDING"] * 9, *["RUNNING"] * 9, *["SUCCEEDED"] * 9))
+
+    assert follow(kfp, plan, "r", lambda _: None, stall_seconds=10).state == "SUCCEEDED"
+
+
+def test_a_record_is_progress_though_the_endpoint_says_the_same(watched: Watched, plan: Plan) -> None:
+    kfp, count = watched(looks(*["RUNNING"] * 27)), itertools.count()
+
+    def write_one(_: object) -> None:
+        if (number := next(count)) % 9 == 8:
+            objects.write_json(f"{plan.store}/runs/r/step_{number}.json", {"state": "RUNNING"})
+
+    assert follow(kfp, plan, "r", write_one, stall_seconds=10).records.keys() == {"step_8", "step_17", "step_26"}
+
+
+@pytest.mark.parametrize(
+    ("state", "ends", "terminate", "said"),
+    [
+        ("RUNNING", "CANCELED", 200, "made no progress for 0.166667 minutes, with first running, and was ended"),
+        ("PENDING", "CANCELED", 200, "with no step running, and was ended"),
+        ("RUNNING", "CANCELING", 200, "with first running; it was asked to stop, and has not ended yet"),
+        ("RUNNING", "CANCELED", 403, "; it could not be stopped, and goes on there: the endpoint says 403"),
+    ],
+)
+def test_a_run_that_stands_still_for_too_long_is_given_up(
+    watched: Watched, plan: Plan, state: str, ends: str, terminate: int, said: str
+) -> None:
+    kfp = watched(looks(*[state] * 12), ends, terminate)
+
+    with pytest.raises(RunStalled, match=re.escape(said)):
+        follow(kfp, plan, "r", lambda _: None, stall_seconds=10)
+
+
+def test_a_run_that_ended_by_itself_in_the_last_moment_did_end(watched: Watched, plan: Plan) -> None:
+    kfp = watched(looks(*["RUNNING"] * 12), ends="SUCCEEDED")
+
+    assert follow(kfp, plan, "r", lambda _: None, stall_seconds=10).state == "SUCCEEDED"
+
+
+def test_an_uploaded_version_is_run_and_taken_up_again(project: Path, server: ThreadedLocalKfp) -> None:
+    environment = read_environment("served")
+    plan = running.plan(environment, "greet", [], PIPELINES)
+    begun: list[str] = []
+    with connected(environment) as kfp:
+        kfp.seconds = 0.05
+        version = upload(kfp, "greet", "v1", plan.package)
+
+        first = run_to_end(
+            kfp,
+            plan,
+            lambda _: None,
+            begun.append,
+            stall_seconds=60,
+            start=lambda: kfp.start(version, "greet", plan.run_name, plan.arguments),
+        )
+        again = follow(kfp, plan, first.run_id, lambda _: None, stall_seconds=60)
+
+        assert begun == [first.run_id]
+        assert again == first
+        assert kfp.latest(5) == [plan.run_name]
+
+
+def test_ctrl_c_ends_a_run_that_was_taken_up_and_says_what_starts_it_anew(
+    project: Path, server: ThreadedLocalKfp
+) -> None:
+    environment = read_environment("served")
+    plan = running.plan(environment, "greet", ["fail=sleep"], PIPELINES)
+
+    def stop(steps: list[Progress]) -> None:
+        if steps[1].state is State.RUNNING:
+            signal.raise_signal(signal.SIGTERM)
+
+    with connected(environment) as kfp:
+        run_id = kfp.submit(plan)
+        with pytest.raises(Interrupted, match="was stopped") as told:
+            follow(kfp, plan, run_id, stop, stall_seconds=60)
+
+        assert kfp.run(run_id)["state"] == "CANCELED"
+    assert told.value.do.startswith("the same command starts anew; ")
+
+
+@pytest.mark.parametrize("part", ["request", "answer"])
+def test_a_network_that_goes_away_for_a_while_loses_no_run(project: Path, server: ThreadedLocalKfp, part: str) -> None:
+    environment = read_environment("served")
+    plan = running.plan(environment, "greet", [], PIPELINES)
+    looked = itertools.count()
+
+    def lost(method: str, path: str) -> str:
+        return part if "/runs/" in path and next(looked) in range(3, 9) else ""
+
+    with unreliable(server.url, lost) as url, connected(replace(environment, endpoint=url)) as kfp:
+        kfp.seconds = 0.05
+        assert run_to_end(kfp, plan, lambda _: None, stall_seconds=60).state == "SUCCEEDED"
+
+    assert next(looked) > 9
+
+
+@pytest.mark.parametrize("expires", [True, False])
+def test_a_token_that_expires_while_a_run_is_watched_is_told_and_the_run_goes_on(
+    stranger: Any, plan: Plan, monkeypatch: pytest.MonkeyPatch, expires: bool
+) -> None:
+    monkeypatch.setenv("KFP_TOKEN", "of-an-hour")
+    asked = itertools.count()
+
+    def answer(method: str, path: str, _: Any) -> tuple[int, str]:
+        if "healthz" in path or path.endswith("/log"):
+            return 200, '{"multi_user": false}'
+        assert not path.endswith(":terminate")
+        number = next(asked)
+        if number < 3:
+            return 200, '{"run_id": "r", "state": "RUNNING"}'
+        return (401, "") if expires else (200, '{"run_id": "r", "state": "SUCCEEDED"}')
+
+    environment = replace(stranger(answer), token=Secret(env="KFP_TOKEN"))
+    with connected(environment) as kfp:
+        kfp.seconds = 0.01
+        if not expires:
+            assert follow(kfp, plan, "r", lambda _: None, stall_seconds=60).state == "SUCCEEDED"
+            return
+        with pytest.raises(AccessDenied) as told:
+            follow(kfp, plan, "r", lambda _: None, stall_seconds=60)
+
+    assert "the token of the variable KFP_TOKEN has expired" in told.value.what
+    assert told.value.what.endswith(f"; run {plan.run_name} may go on there, and is watched no longer")
+    assert told.value.do == "renew it there; then the same command takes the run up again"
+    assert "of-an-hour" not in str(told.value)
 
 
 def test_two_runs_at_once_in_one_environment_do_not_meet(project: Path) -> None:
