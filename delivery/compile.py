@@ -26,25 +26,32 @@ KFP_DEFAULT_IMAGE = re.compile(r"python:\d+\.\d+")  # which one depends on the d
 def pipeline_module(name: str, package: str = PIPELINES) -> ModuleType:
     """The module of a pipeline; an unknown name is told the known ones."""
     rooms = import_module(PIPELINES)
-    from models.gates import WrongGates  # here, as it takes a moment, and `mlops --help` needs none of it
-
     try:
-        with _quiet_kfp():
+        with _imported_in_peace():
             module: ModuleType = rooms.module(name, package)
     except rooms.UnknownPipeline as error:
         where = f"the package `{package}`"
         raise WrongUse(f"there is no pipeline `{name}`", where=where, do=meant(name, error.known)) from error
-    except WrongGates as error:
-        raise WrongUse(
-            str(error), where=error.path, do="mend the file; what each gate means: models/gates.py"
-        ) from error
     return module
 
 
 def pipeline_names(package: str = PIPELINES) -> list[str]:
     """All pipelines that the package holds."""
-    with _quiet_kfp():
+    with _imported_in_peace():
         return list(import_module(PIPELINES).names(package))
+
+
+@contextmanager
+def _imported_in_peace() -> Iterator[None]:
+    """A pipeline reads its gates when it is imported: a mistake in them is a sentence."""
+    from models.gates import WrongGates  # here, as it takes a moment, and `mlops --help` needs none of it
+
+    try:
+        with _quiet_kfp():
+            yield
+    except WrongGates as error:
+        do = "mend the file; what each gate means: models/gates.py"
+        raise WrongUse(str(error), where=error.path, do=do) from error
 
 
 def compile_pipeline(name: str, out_dir: Path, package: str = PIPELINES) -> Path:
@@ -72,8 +79,12 @@ def compile_pipeline(name: str, out_dir: Path, package: str = PIPELINES) -> Path
 
 def read_package(path: Path) -> dict[str, Any]:
     """The pipeline of a package as plain values; what a platform adds stands in a second document, and is left out."""
-    with path.open(encoding="utf-8") as text:
-        spec: dict[str, Any] = next(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    return read_spec(path.read_bytes())
+
+
+def read_spec(package: bytes) -> dict[str, Any]:
+    """The same of a package's content."""
+    spec: dict[str, Any] = next(yaml.load_all(package, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     return spec
 
 
