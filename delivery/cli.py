@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,6 +20,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 WIDE = 200  # columns for a file or a pipe, where nothing is gained by folding a path
 PARAMETER_HELP = "A parameter; NAME.KEY=VALUE for one key of a mapping. Paths start at the project's root."
 EnvOption = Annotated[str, typer.Option("--env", metavar="NAME", help="A file of environments/.")]
+PipelineOption = Annotated[str | None, typer.Option("--pipeline", metavar="NAME", help="Else the default one.")]
+ByOption = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it, for the ledger; else the user.")]
+WhyOption = Annotated[str, typer.Option("--why", help="Why, for the ledger.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
 
 
@@ -98,6 +103,145 @@ def doctor(env: EnvOption = "local-dev", as_json: JsonOption = False) -> None:
         raise failed
 
 
+@app.command()
+def release(
+    ctx: typer.Context,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="REPO@sha256:HEX", help="The steps' image; else the code itself stands for it here."),
+    ] = None,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Of a tree that no commit holds; it can be deployed, never promoted.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the release of this commit, and print its id and its folder: packages, image, contract, gates, by hash."""
+    from delivery import release as releases
+    from delivery.environments import project_root
+
+    root = project_root()
+    built = releases.build(root, root / releases.BUILT, image=image, pipelines=ctx.obj, allow_dirty=allow_dirty)
+    _data(json.dumps(asdict(built), indent=1) if as_json else f"{built.id}  {_path(built.url)}")
+
+
+@app.command()
+def deploy(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Its id, the beginning of it, or its folder.")],
+    env: EnvOption = "local-dev",
+    pipeline: PipelineOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Run it anew, though it was proved there before.")] = False,
+    by: ByOption = "",
+    why: WhyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Put a release into an environment, run it there, and make it current when its gates let it pass."""
+    from delivery import deploy as deploying
+    from delivery.environments import read_environment
+
+    talk = Console(stderr=True)
+    change = deploying.deploy(release, read_environment(env), pipeline, talk, by=by or getuser(), why=why, again=again)
+    _tell(change, as_json)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A tag, or a release by its id.")],
+    source: Annotated[str, typer.Option("--from", metavar="NAME", help="The environment that proved it.")],
+    target: Annotated[str, typer.Option("--to", metavar="NAME", help="The environment that gets it.")],
+    pipeline: PipelineOption = None,
+    release: Annotated[str, typer.Option(metavar="ID", help="The release that the tag must mean.")] = "",
+    by: ByOption = "",
+    why: WhyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Put the very bytes and the very model that one environment proved to work in another."""
+    from delivery import promote as promoting
+    from delivery.environments import read_environment
+
+    environments = read_environment(source), read_environment(target)
+    _tell(promoting.promote(version, *environments, pipeline, by=by or getuser(), why=why, release_id=release), as_json)
+
+
+@app.command()
+def rollback(
+    env: Annotated[str, typer.Option("--env", metavar="NAME", help="A file of environments/.")],
+    to: Annotated[str | None, typer.Option(metavar="VERSION", help="A version or a release that was current.")] = None,
+    pipeline: PipelineOption = None,
+    by: ByOption = "",
+    why: WhyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take the last change of an environment back: release, model, alias and schedule; nothing is built or trained."""
+    from delivery import rollback as rolling_back
+    from delivery.environments import read_environment
+
+    _tell(rolling_back.rollback(read_environment(env), to, pipeline, by=by or getuser(), why=why), as_json)
+
+
+@app.command()
+def trigger(
+    kind: Annotated[str, typer.Argument(metavar="data|schedule", help="What it is that happened.")],
+    env: EnvOption = "local-dev",
+    pipeline: PipelineOption = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help=PARAMETER_HELP)] = None,
+    event: Annotated[str, typer.Option("--id", metavar="NAME", help="Of the event: the same twice is one run.")] = "",
+    by: ByOption = "",
+    why: WhyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Train what is current in an environment again, with the same gates; a better model is current afterwards."""
+    from delivery import triggers
+    from delivery.environments import read_environment
+
+    given, talk = parameter or [], Console(stderr=True)
+    change = triggers.trigger(
+        kind, read_environment(env), pipeline, given, talk, event=event, by=by or getuser(), why=why
+    )
+    _tell(change, as_json)
+
+
+@app.command()
+def status(
+    env: Annotated[list[str] | None, typer.Option("--env", metavar="NAME", help="Else all.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is current where: release, package, code and model by their hashes, schedule and health."""
+    from delivery import status as states
+    from delivery.environments import environment_names, read_environment
+
+    rows = states.status([read_environment(name) for name in env or environment_names()])
+    if as_json:
+        _data(json.dumps(states.as_json(rows), indent=1, ensure_ascii=False))
+    else:
+        states.show(rows, _stdout())
+
+
+@app.command()
+def evidence(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A tag, or a release by its id.")],
+    env: EnvOption = "local-dev",
+    pipeline: PipelineOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what proves a release, as Markdown for who reviews its promotion."""
+    from delivery import evidence as evidences
+    from delivery import promote as promoting
+    from delivery.environments import read_environment
+    from delivery.prove import pipeline_of
+
+    environment = read_environment(env)
+    signed = promoting.find(version, environment, pipeline_of(environment, pipeline)).signed
+    _data(evidences.as_json(signed) if as_json else evidences.as_markdown(signed))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of environments/*.yaml, for editors."""
+    from delivery import environments
+
+    _data(json.dumps(environments.schema(), indent=1))
+
+
 def main(arguments: list[str] | None = None, *, pipelines: str = "pipelines") -> NoReturn:
     """The only place that exits; a user's mistake is a sentence there, and our own keeps its traceback."""
     try:
@@ -128,6 +272,21 @@ def _wrong_use(error: TyperException) -> WrongUse:
 
 def _stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDE)
+
+
+def _tell(change: Any, as_json: bool) -> None:
+    if as_json:
+        _data(json.dumps(change.as_json(), indent=1, ensure_ascii=False))
+        return
+    _data(change.sentence)
+    for note in change.notes:
+        _data(f"note: {note}")
+
+
+def _path(url: str) -> str:
+    from delivery.running import path_or_url
+
+    return path_or_url(url)
 
 
 def _data(text: str) -> None:

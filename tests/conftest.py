@@ -76,3 +76,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kfp-image", metavar="IMAGE", default="python:3.12", help="the image of the steps (default: %(default)s)"
     )
+    parser.addoption(
+        "--moments",
+        type=int,
+        default=10,
+        help="at how many moments each delivery verb is killed (default: %(default)s)",
+    )

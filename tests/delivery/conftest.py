@@ -15,6 +15,8 @@ from delivery import running
 from delivery.cli import main
 from delivery.environments import Environment, read_environment
 from delivery.runs import Plan
+from tests.delivery import delivered
+from tests.storage.registry.kubeflow_server import KubeflowServer
 
 PIPELINES = "tiny_pipelines"
 REPOSITORY = Path(__file__).parents[2]
@@ -34,6 +36,12 @@ class Outcome:
     exit_code: int
     out: str
     err: str
+
+    @property
+    def ok(self) -> str:
+        """What it printed; it must have gone well."""
+        assert self.exit_code == 0, self.err
+        return self.out
 
 
 Mlops = Callable[..., Outcome]
@@ -64,14 +72,70 @@ def mlops(project: Path, capfd: pytest.CaptureFixture[str]) -> Mlops:
     return call
 
 
+@pytest.fixture(scope="session")
+def delivery_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[delivered.Site]:
+    """One project for all tests of a process: a first deployment takes seconds, and going back to it does not."""
+    registries = {name: KubeflowServer() for name in ("local-dev", "local-prod")}
+    yield delivered.Site(tmp_path_factory.mktemp("site"), registries)
+    for registry in registries.values():
+        registry.close()
+
+
+@pytest.fixture
+def delivery(
+    delivery_site: delivered.Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[delivered.Project]:
+    """The current directory is a project, with one commit, whose releases can be deployed in seconds."""
+
+    def mlops(*words: str) -> Outcome:
+        delivered.forget_code()
+        with pytest.raises(SystemExit) as stop:
+            main(list(words), pipelines=delivered.PIPELINES)
+        said = capfd.readouterr()
+        return Outcome(exit_code=int(stop.value.code or 0), out=said.out, err=said.err)
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    delivery_site.restore("new")
+    monkeypatch.chdir(delivery_site.root)
+    monkeypatch.syspath_prepend(str(delivery_site.root))
+    yield delivered.Project(delivery_site.root, mlops)
+    delivered.forget_code()
+
+
+@pytest.fixture
+def proved(delivery: delivered.Project, delivery_site: delivered.Site) -> delivered.Project:
+    """That project, when local-dev has proved the release that is tagged v1."""
+    if not delivery_site.restore("proved"):
+        delivery.delivered("first", 0.6, "v1")
+        delivery_site.save("proved")
+    return delivery
+
+
+@pytest.fixture
+def promoted(delivery: delivered.Project, delivery_site: delivered.Site) -> delivered.Project:
+    """That project, when v1 and then v2 were promoted to local-prod, on schedules of their own."""
+    if not delivery_site.restore("promoted"):
+        for tag, quality in (("v1", 0.6), ("v2", 0.7)):
+            delivery.schedule("local-prod", f"0 0 {tag[1]} * * *")
+            delivery.delivered(tag, quality, tag)
+            assert delivery.mlops("promote", tag, "--from", "local-dev", "--to", "local-prod").ok
+        delivery_site.save("promoted")
+    return delivery
+
+
+@pytest.fixture
+def moments(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--moments"))
+
+
 @pytest.fixture
 def plan(project: Path) -> Plan:
     return running.plan(read_environment("local-dev"), "silent", [], PIPELINES)
 
 
 @pytest.fixture
-def stranger(project: Path) -> Iterator[Callable[..., Environment]]:
-    """An environment whose endpoint answers as the test says: a function of method, path and headers."""
+def answering() -> Iterator[Callable[[Callable[[str, str, Any], Answer]], str]]:
+    """The URL of an endpoint that answers as the test says: a function of method, path and headers."""
     answers: list[Callable[[str, str, Any], Answer]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -91,10 +155,16 @@ def stranger(project: Path) -> Iterator[Callable[..., Environment]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def answering(answer: Callable[[str, str, Any], Answer]) -> Environment:
+    def url(answer: Callable[[str, str, Any], Answer]) -> str:
         answers.append(answer)
-        return replace(read_environment("local-dev"), endpoint=f"http://127.0.0.1:{server.server_port}")
+        return f"http://127.0.0.1:{server.server_port}"
 
-    yield answering
+    yield url
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def stranger(project: Path, answering: Callable[..., str]) -> Callable[..., Environment]:
+    """An environment that has such an endpoint."""
+    return lambda answer: replace(read_environment("local-dev"), endpoint=answering(answer))

@@ -1,0 +1,185 @@
+"""`mlops deploy`: what may become current, and that a repeat changes nothing."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from delivery import deploy as deploying
+from delivery.errors import Failed
+from delivery.kubeflow import connected
+from tests.delivery.delivered import Project
+
+
+def test_a_release_is_run_and_judged_and_then_it_is_current(delivery: Project) -> None:
+    release = delivery.release("first", 0.6)
+
+    said = delivery.mlops("deploy", release, "--by", "Ada", "--why", "the first").ok
+
+    entry = delivery.current("local-dev")
+    assert (entry.release, entry.verb, entry.by, entry.why) == (release, "deploy", "Ada", "the first")
+    assert entry.run_id in entry.evidence
+    assert entry.model["name"] == "answer"
+    assert entry.arguments["git_commit"] == delivery.git("rev-parse", "HEAD")
+    assert delivery.champion("local-dev") == "first on week 1"
+    assert f"release {release[:12]} is current in local-dev: " in said
+
+
+def test_deployed_again_it_is_one_version_one_run_and_one_entry(delivery: Project) -> None:
+    release = delivery.delivered("first", 0.6)
+    before = delivery.current("local-dev")
+
+    said = delivery.mlops("deploy", release[:8]).ok
+
+    assert "nothing to do" in said
+    assert delivery.current("local-dev") == before
+    with connected(delivery.environment("local-dev")) as kfp:
+        pipeline = kfp.client.get_pipeline_id("answer")
+        names = [version.display_name for version in kfp.client.list_pipeline_versions(pipeline).pipeline_versions]
+        assert sorted(names) == ["answer", f"answer-{release[:12]}"]
+        assert kfp.latest(5) == [f"answer-{release[:12]}-1"]
+
+
+def test_a_worse_candidate_is_kept_out(delivery: Project) -> None:
+    good = delivery.delivered("good", 0.9)
+    worse = delivery.release("worse", 0.7)
+
+    outcome = delivery.mlops("deploy", worse)
+
+    assert outcome.exit_code == 3
+    assert "decide: the candidate is blocked: 0.7 against 0.9" in outcome.err
+    current = delivery.current("local-dev")
+    assert current.release == good
+    assert delivery.champion("local-dev") == "good on week 1"
+
+
+def test_a_candidate_as_good_brings_its_release_but_not_its_model(delivery: Project) -> None:
+    delivery.delivered("good", 0.9)
+    equal = delivery.delivered("equal", 0.9)
+
+    current = delivery.current("local-dev")
+    assert current.release == equal
+    assert delivery.champion("local-dev") == "good on week 1"
+
+
+def test_a_step_that_fails_is_named_and_quoted_and_the_next_deploy_tries_anew(delivery: Project) -> None:
+    delivery.configure("local-dev", parameters={"answer": {"mood": "failing"}})
+    release = delivery.release("first", 0.6)
+
+    outcome = delivery.mlops("deploy", release)
+
+    assert outcome.exit_code == 1
+    assert "train_model: ValueError: the disk is full" in outcome.err
+    assert delivery.is_empty("local-dev")
+    delivery.configure("local-dev", parameters={"answer": {"mood": "well"}})
+    assert delivery.mlops("deploy", release).ok
+    with connected(delivery.environment("local-dev")) as kfp:
+        assert kfp.latest(5) == [f"answer-{release[:12]}-2", f"answer-{release[:12]}-1"]
+
+
+def test_a_run_that_hangs_is_ended_after_the_time_that_the_environment_gives(delivery: Project) -> None:
+    delivery.configure("local-dev", parameters={"answer": {"mood": "hanging"}})
+    release = delivery.release("first", 0.6)
+    environment = replace(delivery.environment("local-dev"), stall_minutes=0.1)
+
+    with pytest.raises(Failed, match="train_model") as refused:
+        deploying.deploy(release, environment, None, Console(quiet=True), by="Ada")
+
+    assert "stall_minutes" in str(refused.value)
+    assert delivery.is_empty("local-dev")
+    with connected(environment) as kfp:
+        assert kfp.runs_named(f"answer-{release[:12]}-1")[0]["state"] == "CANCELED"
+
+
+def test_a_run_that_someone_ends_at_the_endpoint_is_no_success(delivery: Project) -> None:
+    delivery.configure("local-dev", parameters={"answer": {"mood": "hanging"}})
+    release, environment = delivery.release("first", 0.6), delivery.environment("local-dev")
+    name = f"answer-{release[:12]}-1"
+
+    def end() -> None:
+        while not any(Path(environment.store[5:]).glob("runs/*/train_model.json")):
+            time.sleep(0.05)
+        with connected(environment) as kfp:
+            kfp.terminate(kfp.runs_named(name)[0]["run_id"])
+
+    ender = threading.Thread(target=end)
+    ender.start()
+    outcome = delivery.mlops("deploy", release)
+    ender.join()
+
+    assert outcome.exit_code == 1
+    assert f"run {name} was" in outcome.err
+    assert "train_model" in outcome.err
+    assert delivery.is_empty("local-dev")
+
+
+def test_the_code_that_runs_is_the_code_that_was_released(delivery: Project) -> None:
+    release = delivery.release("released", 0.6)
+    delivery.code("changed since", 0.9)
+
+    assert delivery.mlops("deploy", release).ok
+
+    assert delivery.champion("local-dev") == "released on week 1"
+
+
+def test_changed_settings_are_a_new_entry_without_a_new_run(delivery: Project) -> None:
+    release = delivery.delivered("first", 0.6)
+    first = delivery.current("local-dev")
+    delivery.configure("local-dev", schedules={"answer": "0 0 4 * * *"})
+
+    said = delivery.mlops("deploy", release).ok
+
+    entry = delivery.current("local-dev")
+    assert "scheduled at `0 0 4 * * *`" in said
+    assert (entry.number, entry.run_id) == (first.number + 1, first.run_id)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "packages/answer.yaml", "code.tar"])
+def test_a_release_changed_by_one_byte_is_not_deployed(delivery: Project, file: str) -> None:
+    release = delivery.release("first", 0.6)
+    path = delivery.root / "build/releases" / release / file
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+
+    outcome = delivery.mlops("deploy", release)
+
+    assert (outcome.exit_code, file in outcome.err) == (3, True), outcome.err
+    assert delivery.is_empty("local-dev")
+
+
+def test_a_dirty_tree_is_not_released(delivery: Project) -> None:
+    delivery.write("models/answer.py", "NAME = 'nobody committed this'\n")
+
+    outcome = delivery.mlops("release")
+
+    assert outcome.exit_code == 3
+    assert "the tree is not what commit" in outcome.err
+    assert not (delivery.root / "build").exists()
+    delivery.commit("now it is")
+    assert delivery.mlops("release").ok
+
+
+def test_a_code_archive_goes_to_no_cluster(delivery: Project) -> None:
+    release = delivery.release("first", 0.6)
+    delivery.configure("local-prod", name_only_here=1)
+    path = delivery.root / "environments/local-prod.yaml"
+    path.write_text(
+        path.read_text().replace("endpoint: local", "endpoint: https://kfp.example").replace("name_only_here: 1", "")
+    )
+
+    outcome = delivery.mlops("deploy", release, "--env", "local-prod")
+
+    assert outcome.exit_code == 2
+    assert "mlops release --image REPO@sha256:" in outcome.err
+
+
+def test_what_a_script_reads_is_json(delivery: Project) -> None:
+    release = delivery.release("first", 0.6)
+
+    change = json.loads(delivery.mlops("deploy", release, "--json").ok)
+
+    assert (change["environment"], change["release"], change["changed"]) == ("local-dev", release, True)
+    assert json.loads(delivery.mlops("deploy", release, "--json").ok)["changed"] is False

@@ -1,0 +1,342 @@
+"""`mlops promote`: what one environment proved, and nothing else, is put to work in another.
+
+Each refusal has its accepting twin in it, or in the first test.
+"""
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.ledger import Ledger
+from storage import objects
+from storage.objects import StorageError
+from tests.delivery.delivered import Project
+
+PROMOTE = ("--from", "local-dev", "--to", "local-prod")
+
+
+def refused(project: Project, *words: str, code: int = 3) -> str:
+    """What it says; and nothing of it is to be seen in local-prod."""
+    outcome = project.mlops("promote", "v1", *PROMOTE, *words)
+    assert outcome.exit_code == code, outcome.err or outcome.out
+    assert project.is_empty("local-prod")
+    assert project.champion("local-prod") == ""
+    assert not (project.root / ".mlops/local-prod/releases").exists()
+    return str(outcome.err)
+
+
+def test_the_first_promotion_of_all_takes_the_bytes_and_the_model_over(proved: Project) -> None:
+    said = proved.mlops("promote", "v1", *PROMOTE, "--by", "Ada", "--why", "go").ok
+
+    here, there = proved.current("local-dev"), proved.current("local-prod")
+    assert (there.release, there.model, there.evidence) == (here.release, here.model, here.evidence)
+    assert (there.version, there.verb, there.by, there.why) == ("v1", "promote", "Ada", "go")
+    assert proved.champion("local-prod") == "first on week 1"
+    for file in ("manifest.json", "packages/answer.yaml", "code.tar", f"evidence/{there.evidence}"):
+        same = [proved.file(name, f"releases/*/{file}").read_bytes() for name in ("local-dev", "local-prod")]
+        assert same[0] == same[1]
+    assert f"answer v1 (release {there.release[:12]}) is current in local-prod: " in said
+
+
+def test_from_one_bucket_to_another_and_back(delivery: Project, s3: Any) -> None:
+    for name in ("local-dev", "local-prod"):
+        path = delivery.root / f"environments/{name}.yaml"
+        path.write_text(path.read_text().replace(f"file:.mlops/{name}", s3.bucket(name) + "/store"))
+    delivery.delivered("first", 0.6, "v1")
+    second = delivery.delivered("second", 0.7, "v2")
+    for tag in ("v1", "v2"):
+        assert delivery.mlops("promote", tag, *PROMOTE).ok
+    assert delivery.current("local-prod").release == second
+
+    assert "v1" in delivery.mlops("rollback", "--env", "local-prod").ok
+
+    rows = json.loads(delivery.mlops("status", "--json").ok)
+    assert [(row["environment"], row["health"]) for row in rows] == [("local-dev", "ok"), ("local-prod", "ok")]
+    assert rows[1]["version"] == "v1"
+
+
+def test_promoted_again_it_changes_nothing(proved: Project) -> None:
+    proved.mlops("promote", "v1", *PROMOTE).ok  # noqa: B018  # it must have gone well
+    before = proved.current("local-prod")
+
+    assert "nothing to do" in proved.mlops("promote", "v1", *PROMOTE).ok
+    assert proved.current("local-prod") == before
+
+
+def test_what_runs_there_is_the_released_code(proved: Project) -> None:
+    proved.code("changed since", 0.9)
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+
+    assert proved.mlops("trigger", "data", "--env", "local-prod", "-p", "source=week 2").ok
+
+    log = next((proved.root / ".mlops/local-prod/logs").rglob("run.log")).read_text()
+    assert "trained by the code of first" in log
+
+
+def test_a_tag_that_nobody_proved_is_refused(proved: Project) -> None:
+    proved.code("not deployed", 0.9)
+    proved.git("tag", "v2")
+
+    outcome = proved.mlops("promote", "v2", *PROMOTE)
+
+    assert outcome.exit_code == 3
+    commit = proved.git("rev-parse", "--short=12", "HEAD")
+    assert f"tag v2 (commit {commit}) may not be promoted: local-dev has no evidence" in outcome.err
+    assert "mlops deploy RELEASE --env local-dev" in outcome.err
+    assert proved.is_empty("local-prod")
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+
+
+def test_a_release_that_the_gates_blocked_is_refused(proved: Project) -> None:
+    blocked = proved.release("worse", 0.55)
+    assert proved.mlops("deploy", blocked).exit_code == 3
+    proved.git("tag", "v2")
+
+    for name in ("v2", blocked):
+        outcome = proved.mlops("promote", name, *PROMOTE)
+        assert outcome.exit_code == 3
+        assert "has no evidence" in outcome.err
+    assert proved.is_empty("local-prod")
+
+
+def test_a_word_that_is_neither_tag_nor_release_is_a_wrong_use(proved: Project) -> None:
+    outcome = proved.mlops("promote", "v7", *PROMOTE)
+
+    assert outcome.exit_code == 2
+    assert "there is no tag `v7`" in outcome.err
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "packages/answer.yaml", "code.tar"])
+def test_a_release_changed_by_one_byte_is_refused(proved: Project, file: str) -> None:
+    path = proved.file("local-dev", f"releases/*/{file}")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    assert file in refused(proved)
+
+    path.write_bytes(content)
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "classes.json"])
+def test_a_model_changed_by_one_byte_is_refused(proved: Project, file: str) -> None:
+    path = proved.file("local-dev", f"models/answer/*/{file}")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    assert f"{file} of the model answer is not the one that was validated" in refused(proved)
+
+    path.write_bytes(content)
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+
+
+def test_gates_that_were_loosened_after_the_validation_are_another_release(proved: Project) -> None:
+    path = proved.root / "answer_pipelines/gates.yaml"
+    path.write_text(path.read_text().replace("time.top_1: 0.5", "time.top_1: 0.1"))
+    proved.commit("loosen the gates")
+    proved.git("tag", "--force", "v1")
+    proved.mlops("release").ok  # noqa: B018  # it must have gone well
+
+    assert "has no evidence" in refused(proved)
+
+
+def forged(project: Project, **changes: Any) -> None:
+    """Other words in the evidence, which nobody signed."""
+    path = project.file("local-dev", "releases/*/evidence/*.json")
+    from base64 import b64decode, b64encode
+
+    envelope = json.loads(path.read_text())
+    statement = json.loads(b64decode(envelope["payload"]))
+    statement["predicate"].update(changes)
+    envelope["payload"] = b64encode(json.dumps(statement).encode()).decode()
+    path.write_text(json.dumps(envelope))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gates": "0" * 64}, "the gates of release"),
+        ({"package": "0" * 64}, "contradicts itself"),
+        ({"commit": "0" * 40}, "the evidence is of commit"),
+        ({"environment": "laptop"}, "was given by the environment laptop"),
+    ],
+)
+def test_evidence_of_something_else_is_refused(proved: Project, changes: dict[str, str], said: str) -> None:
+    forged(proved, **changes)
+
+    assert said in refused(proved)
+
+
+def test_a_release_of_a_dirty_tree_is_refused_though_it_was_proved(delivery: Project) -> None:
+    delivery.write("models/answer.py", 'NAME = "uncommitted"\nQUALITY = 0.6\n')
+    release = delivery.mlops("release", "--allow-dirty").ok.split()[0]
+    assert delivery.mlops("deploy", release).ok
+    delivery.git("tag", "v1")
+
+    assert "no commit holds" in refused(delivery)
+
+
+def test_a_tag_of_another_commit_than_the_release_is_refused(proved: Project) -> None:
+    current = proved.current("local-dev")
+    proved.delivered("second", 0.7, "v2")
+
+    outcome = proved.mlops("promote", "v2", *PROMOTE, "--release", current.release)
+
+    assert outcome.exit_code == 3
+    first, second = (proved.git("rev-parse", "--short=12", tag) for tag in ("v1", "v2"))
+    assert f"tag v2 is commit {second}, and release {current.release[:12]} was built from {first}" in outcome.err
+    assert proved.mlops("promote", "v1", *PROMOTE, "--release", current.release).ok
+
+
+def test_a_version_never_changes(proved: Project) -> None:
+    proved.mlops("promote", "v1", *PROMOTE).ok  # noqa: B018  # it must have gone well
+    proved.delivered("second", 0.7)
+    proved.git("tag", "--force", "v1")
+
+    outcome = proved.mlops("promote", "v1", *PROMOTE)
+
+    assert outcome.exit_code == 3
+    assert "a version never changes" in outcome.err
+    assert proved.champion("local-prod") == "first on week 1"
+
+
+def key(folder: Path, name: str) -> Path:
+    """A new pair, as the documentation makes it: the private one in `<name>.pem`, the public one in `<name>.pub.pem`."""
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+    return private
+
+
+def test_unsigned_evidence_is_refused_where_signatures_are_wanted(proved: Project, tmp_path: Path) -> None:
+    key(tmp_path, "ours")
+    proved.configure("local-prod", require_signature=True, trusted_keys=[str(tmp_path / "ours.pub.pem")])
+
+    assert "signed" in refused(proved)
+
+
+@pytest.mark.parametrize(("signs", "code"), [("ours", 0), ("other", 3)])
+def test_evidence_is_believed_by_the_keys_that_are_trusted(
+    delivery: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signs: str, code: int
+) -> None:
+    keys = {name: key(tmp_path, name) for name in ("ours", "other")}
+    monkeypatch.setenv("EVIDENCE_KEY", keys[signs].read_text())
+    delivery.configure("local-dev", signing_key={"env": "EVIDENCE_KEY"})
+    delivery.configure("local-prod", require_signature=True, trusted_keys=[str(tmp_path / "ours.pub.pem")])
+    delivery.delivered("first", 0.6, "v1")
+
+    assert delivery.mlops("promote", "v1", *PROMOTE).exit_code == code
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_did(
+    proved: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proved.delivered("second", 0.7, "v2")
+    from delivery import promote as promoting
+
+    met, begin = threading.Barrier(2), Ledger.begin
+    outcomes: dict[str, object] = {}
+
+    def begin_together(self: Ledger, **given: Any) -> Any:
+        met.wait()
+        return begin(self, **given)
+
+    def promote(version: str) -> None:
+        environments = proved.environment("local-dev"), proved.environment("local-prod")
+        try:
+            outcomes[version] = promoting.promote(version, *environments, None, by=f"who wants {version}")
+        except Exception as error:
+            outcomes[version] = error
+
+    monkeypatch.setattr(Ledger, "begin", begin_together)
+    both = [threading.Thread(target=promote, args=(version,)) for version in ("v1", "v2")]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+
+    lost = [version for version, outcome in outcomes.items() if isinstance(outcome, Exception)]
+    current = proved.current("local-prod")
+    assert lost == [{"v1": "v2", "v2": "v1"}[current.version]], outcomes
+    assert f"who wants {current.version}" in str(outcomes[lost[0]])
+    assert [entry.version for entry in Ledger(proved.environment("local-prod").store, "answer").entries()] == [
+        current.version
+    ]
+    assert proved.champion("local-prod").startswith({"v1": "first", "v2": "second"}[current.version])
+
+
+@pytest.mark.parametrize("writes", range(1, 8))
+def test_a_store_that_goes_away_half_way_is_repeated_to_the_end(
+    proved: Project, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    left = [writes]
+
+    def failing(real: Callable[..., bool]) -> Callable[..., bool]:
+        def write(url: str, data: bytes) -> bool:
+            left[0] -= 1
+            if left[0] < 0:
+                raise StorageError(what="the store does not answer", where=url, do="try again")
+            return real(url, data)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        for name in ("write_once", "create"):
+            patch.setattr(objects, name, failing(getattr(objects, name)))
+        outcome = proved.mlops("promote", "v1", *PROMOTE)
+    assert outcome.exit_code == 1
+    assert "the store does not answer" in outcome.err
+    assert proved.is_empty("local-prod")
+
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+
+    assert proved.champion("local-prod") == "first on week 1"
+    current = proved.current("local-prod")
+    assert current.number == 1
+    assert json.loads(proved.mlops("status", "--env", "local-prod", "--json").ok)[0]["health"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "token"), (403, "namespace `team-prod`")], ids=["expired token", "wrong namespace"]
+)
+def test_an_endpoint_that_does_not_let_us_in_changes_nothing(
+    proved: Project, answering: Any, status: int, said: str
+) -> None:
+    def answer(method: str, path: str, headers: Any) -> tuple[int, str]:
+        return (200, '{"multi_user": true}') if "healthz" in path else (status, '{"message": "no"}')
+
+    image = f"registry.example/steps@sha256:{'1' * 64}"
+    endpoint = answering(answer)
+    path = proved.root / "environments/local-prod.yaml"
+    path.write_text(path.read_text().replace("endpoint: local", f"endpoint: {endpoint}\nnamespace: team-prod"))
+    proved.commit("a cluster")
+    release = proved.mlops("release", "--image", image).ok.split()[0]
+
+    outcome = proved.mlops("deploy", release, "--env", "local-prod")
+
+    assert outcome.exit_code == 1
+    assert said in outcome.err
+    assert proved.is_empty("local-prod")
+
+
+def test_two_environments_that_share_a_store_are_a_wrong_use(proved: Project) -> None:
+    outcome = proved.mlops("promote", "v1", "--from", "local-dev", "--to", "local-dev")
+
+    assert outcome.exit_code == 2
+    assert "the same store" in outcome.err
+
+
+def test_evidence_is_shown_to_who_reviews_it(proved: Project) -> None:
+    current = proved.current("local-dev")
+
+    page = proved.mlops("evidence", "v1").ok
+
+    for word in (current.release, current.model["sha256"], "time.top_1", "promote", proved.git("rev-parse", "v1")):
+        assert word in page
+    record = json.loads(proved.mlops("evidence", "v1", "--json").ok)
+    assert record["verdict"] == "promote"

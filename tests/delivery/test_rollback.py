@@ -1,0 +1,104 @@
+"""`mlops rollback`: release, model, alias and schedule as they were."""
+
+from delivery.kubeflow import connected
+from delivery.ledger import Ledger
+from delivery.scheduling import scheduled
+from storage.registry import open_registry
+from tests.delivery.delivered import Project
+
+
+def test_release_model_alias_and_schedule_go_back(promoted: Project) -> None:
+    first, _ = Ledger(promoted.environment("local-prod").store, "answer").entries()
+    assert promoted.champion("local-prod") == "v2 on week 1"
+
+    said = promoted.mlops("rollback", "--env", "local-prod", "--why", "v2 is slow").ok
+
+    current = promoted.current("local-prod")
+    assert current.state == first.state
+    assert (current.verb, current.restores, current.why) == ("rollback", first.number, "v2 is slow")
+    assert promoted.champion("local-prod") == "v1 on week 1"
+    assert f"v1 (release {first.release[:12]}) is current in local-prod: " in said
+    with connected(promoted.environment("local-prod")) as kfp:
+        (schedule,) = scheduled(kfp, "answer")
+        assert (schedule.cron, schedule.name) == ("0 0 1 * * *", f"answer-{first.release[:12]}-scheduled")
+
+
+def test_what_runs_after_a_rollback_is_the_code_that_was_released_then(promoted: Project) -> None:
+    promoted.code("nobody released this", 0.9)
+    assert promoted.mlops("rollback", "--env", "local-prod").ok
+
+    assert promoted.mlops("trigger", "data", "--env", "local-prod", "-p", "source=week 2").ok
+
+    (log,) = (promoted.root / ".mlops/local-prod/logs").rglob("run.log")
+    assert "trained by the code of v1" in log.read_text()
+
+
+def test_a_bare_rollback_after_a_rollback_goes_no_further(promoted: Project) -> None:
+    promoted.delivered("v3", 0.8, "v3")
+    assert promoted.mlops("promote", "v3", "--from", "local-dev", "--to", "local-prod").ok
+
+    assert "v2" in promoted.mlops("rollback", "--env", "local-prod").ok
+    assert "nothing to do" in promoted.mlops("rollback", "--env", "local-prod").ok
+
+    assert promoted.current("local-prod").version == "v2"
+    assert "v1" in promoted.mlops("rollback", "--env", "local-prod", "--to", "v1").ok
+    assert promoted.champion("local-prod") == "v1 on week 1"
+    assert "v3" in promoted.mlops("rollback", "--env", "local-prod", "--to", "v3").ok
+    assert promoted.champion("local-prod") == "v3 on week 1"
+
+
+def test_there_must_be_something_to_go_back_to(proved: Project) -> None:
+    nothing = proved.mlops("rollback", "--env", "local-prod")
+    assert proved.mlops("promote", "v1", "--from", "local-dev", "--to", "local-prod").ok
+    only_one = proved.mlops("rollback", "--env", "local-prod")
+    unknown = proved.mlops("rollback", "--env", "local-prod", "--to", "v9")
+
+    assert [outcome.exit_code for outcome in (nothing, only_one, unknown)] == [1, 1, 1]
+    assert "no earlier state" in nothing.err
+    assert "no earlier state" in only_one.err
+    assert "`v9` was never current in local-prod" in unknown.err
+    assert "v1 (release" in unknown.err
+
+
+def test_a_promotion_that_was_cut_off_is_taken_back(promoted: Project) -> None:
+    ledger = Ledger(promoted.environment("local-prod").store, "answer")
+    current = promoted.current("local-prod")
+    ledger.begin(verb="promote", by="Bob", why="", state={**current.state, "version": "v3"}, after=current.number)
+    refused = promoted.mlops("promote", "v1", "--from", "local-dev", "--to", "local-prod")
+
+    said = promoted.mlops("rollback", "--env", "local-prod").ok
+
+    assert refused.exit_code == 1
+    assert "Bob" in refused.err
+    assert "v2 (release" in said
+    assert [(entry.verb, entry.done) for entry in ledger.entries()[-2:]] == [("promote", False), ("rollback", True)]
+    assert "nothing to do" in promoted.mlops("rollback", "--env", "local-prod").ok
+    assert promoted.champion("local-prod") == "v2 on week 1"
+
+
+def test_a_champion_that_a_run_moved_is_set_back_by_name(promoted: Project) -> None:
+    registry = open_registry(promoted.environment("local-prod").registry)
+    other, _ = registry.register(
+        "answer", url="file:/x", sha256="0" * 64, metrics={}, lineage={"run": "a scheduled one"}
+    )
+    registry.set_alias("answer", "champion", other.version)
+
+    again = promoted.mlops("promote", "v2", "--from", "local-dev", "--to", "local-prod").ok
+
+    assert "nothing to do" in again
+    assert "a scheduled one" in again
+    assert "rollback --env local-prod --to v2" in again
+    assert promoted.mlops("rollback", "--env", "local-prod", "--to", "v2").ok
+    assert promoted.champion("local-prod") == "v2 on week 1"
+
+
+def test_a_changed_model_is_not_put_back_to_work(promoted: Project) -> None:
+    first, _ = Ledger(promoted.environment("local-prod").store, "answer").entries()
+    promoted.file("local-prod", f"models/answer/{first.model['sha256']}/model.onnx").write_text("V1 on week 1")
+
+    outcome = promoted.mlops("rollback", "--env", "local-prod")
+
+    assert outcome.exit_code == 3
+    assert "model.onnx of the model answer is not the one that was validated" in outcome.err
+    assert promoted.champion("local-prod") == "v2 on week 1"
+    assert promoted.current("local-prod").version == "v2"
