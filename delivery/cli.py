@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from getpass import getuser
@@ -129,7 +130,9 @@ def deploy(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="Its id, the beginning of it, or its folder.")],
     env: EnvOption = "local-dev",
     pipeline: PipelineOption = None,
-    again: Annotated[bool, typer.Option("--again", help="Run it anew, though it was proved there before.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run it anew, though it was proved there, or taken back.")
+    ] = False,
     by: ByOption = "",
     why: WhyOption = "",
     as_json: JsonOption = False,
@@ -139,7 +142,7 @@ def deploy(
     from delivery.environments import read_environment
 
     talk = Console(stderr=True)
-    change = deploying.deploy(release, read_environment(env), pipeline, talk, by=by or getuser(), why=why, again=again)
+    change = deploying.deploy(release, read_environment(env), pipeline, talk, by=by or _user(), why=why, again=again)
     _tell(change, as_json)
 
 
@@ -150,6 +153,7 @@ def promote(
     target: Annotated[str, typer.Option("--to", metavar="NAME", help="The environment that gets it.")],
     pipeline: PipelineOption = None,
     release: Annotated[str, typer.Option(metavar="ID", help="The release that the tag must mean.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Though it was taken back there.")] = False,
     by: ByOption = "",
     why: WhyOption = "",
     as_json: JsonOption = False,
@@ -159,7 +163,10 @@ def promote(
     from delivery.environments import read_environment
 
     environments = read_environment(source), read_environment(target)
-    _tell(promoting.promote(version, *environments, pipeline, by=by or getuser(), why=why, release_id=release), as_json)
+    change = promoting.promote(
+        version, *environments, pipeline, by=by or _user(), why=why, release_id=release, again=again
+    )
+    _tell(change, as_json)
 
 
 @app.command()
@@ -175,7 +182,7 @@ def rollback(
     from delivery import rollback as rolling_back
     from delivery.environments import read_environment
 
-    _tell(rolling_back.rollback(read_environment(env), to, pipeline, by=by or getuser(), why=why), as_json)
+    _tell(rolling_back.rollback(read_environment(env), to, pipeline, by=by or _user(), why=why), as_json)
 
 
 @app.command()
@@ -195,7 +202,7 @@ def trigger(
 
     given, talk = parameter or [], Console(stderr=True)
     change = triggers.trigger(
-        kind, read_environment(env), pipeline, given, talk, event=event, by=by or getuser(), why=why
+        kind, read_environment(env), pipeline, given, talk, event=event, by=by or _user(), why=why
     )
     _tell(change, as_json)
 
@@ -207,9 +214,9 @@ def status(
 ) -> None:
     """Say what is current where: release, package, code and model by their hashes, schedule and health."""
     from delivery import status as states
-    from delivery.environments import environment_names, read_environment
+    from delivery.environments import environment_names
 
-    rows = states.status([read_environment(name) for name in env or environment_names()])
+    rows = states.status(env or environment_names())
     if as_json:
         _data(json.dumps(states.as_json(rows), indent=1, ensure_ascii=False))
     else:
@@ -221,17 +228,23 @@ def evidence(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="A tag, or a release by its id.")],
     env: EnvOption = "local-dev",
     pipeline: PipelineOption = None,
+    target: Annotated[str, typer.Option("--to", metavar="NAME", help="Whose trusted keys must have signed it.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Print what proves a release, as Markdown for who reviews its promotion."""
     from delivery import evidence as evidences
     from delivery import promote as promoting
+    from delivery import signatures
     from delivery.environments import read_environment
     from delivery.prove import pipeline_of
 
     environment = read_environment(env)
     signed = promoting.find(version, environment, pipeline_of(environment, pipeline)).signed
-    _data(evidences.as_json(signed) if as_json else evidences.as_markdown(signed))
+    believed = "not verified: `--to ENVIRONMENT` does that"
+    if target:
+        signatures.require(signed.envelope, signatures.trusted(read_environment(target).trusted_paths), signed.url)
+        believed = f"verified by a key that {target} trusts"
+    _data(evidences.as_json(signed) if as_json else evidences.as_markdown(signed, believed))
 
 
 @app.command()
@@ -281,6 +294,13 @@ def _tell(change: Any, as_json: bool) -> None:
     _data(change.sentence)
     for note in change.notes:
         _data(f"note: {note}")
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container may run as a number that no user has
+        return f"user {os.getuid()}"
 
 
 def _path(url: str) -> str:

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from delivery import release as releases
 from delivery.environments import Environment
+from delivery.errors import NotSigned
 from delivery.evidence import Evidence
 from delivery.kubeflow import connected
 from delivery.ledger import Ledger
 from delivery.prove import arguments_of, pipeline_of, prove, proved
-from delivery.settling import Change, keep_up, put_to_work, require_runnable
+from delivery.settling import Change, check, keep_up, put_to_work, require_not_taken_back, require_runnable
 
 
 def deploy(
@@ -34,13 +35,20 @@ def deploy(
     require_runnable(release, environment)
     pipeline = pipeline_of(environment, pipeline)
     arguments = arguments_of(release, environment, pipeline)
-    release = releases.copy(release, environment.store)
     ledger = Ledger(environment.store, pipeline)
     seen, current = ledger.newest(), ledger.current()
+    if not again:
+        require_not_taken_back(ledger, release, environment)
+    ledger.require_free("deploy", release.id)
+    if environment.require_signature and not (current and current.release == release.id):
+        what = f"{environment.name} takes nothing but what another environment has proved and signed"
+        do = f"deploy it where it is proved, then `mlops promote VERSION --from ... --to {environment.name}`"
+        raise NotSigned(what, where=f"environments/{environment.name}.yaml, require_signature", do=do)
+    release = releases.copy(release, environment.store)
     with connected(environment, releases.unpacked(release, environment.root)) as kfp:
         if current and current.release == release.id and not again:  # its settings may be others
             state = {**current.state, **settings(environment, pipeline, arguments)}
-            if state == current.state:
+            if state == current.state and ledger.unfinished() is None:
                 return keep_up(environment, kfp, current, release)
             run_id = current.run_id
         else:
@@ -54,6 +62,7 @@ def deploy(
                 "model": model_of(given.evidence),
                 **settings(environment, pipeline, arguments),
             }
+        check(environment, state)
         entry = ledger.begin(verb="deploy", by=by, why=why, state=state, run_id=run_id, after=seen)
         return put_to_work(environment, kfp, ledger, entry, release)
 

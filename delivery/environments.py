@@ -128,6 +128,11 @@ class Environment(Settings):
         return f"environments/{self.name}.yaml, endpoint: {self.endpoint}"
 
     @property
+    def trusted_paths(self) -> list[Path]:
+        """The files of the public keys whose evidence counts here."""
+        return [Path(file) for file in self.trusted_keys]
+
+    @property
     def kfp(self) -> Path:
         """Where the KFP API that is inside `mlops` keeps its runs, as `endpoint: local` means it."""
         return self.root / ".mlops" / self.name / "kfp"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ CHAMPION = "champion"
 LETS_PASS = ("promote", "keep")  # verdicts of decide: it becomes the champion, or the champion stays
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 Facts = dict[str, Any]
-_ANEW = "`mlops deploy RELEASE --again` proves it anew"
+_ANEW = "`mlops deploy RELEASE --env ENVIRONMENT --again` proves it anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,4 +270,4 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
 def _shown(value: object) -> str:
     """A value as a cell of a table can hold it."""
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return " ".join(re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", text.replace("|", "\\|")).split())

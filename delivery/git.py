@@ -26,9 +26,10 @@ def commit_of(root: Path, name: str) -> str | None:
 
 def is_dirty(root: Path) -> bool:
     """Is there anything that no commit holds: a change, or a file that is neither tracked nor ignored?"""
-    return bool(
-        _said(root, "status", "--porcelain", "--untracked-files=normal")
-    )  # a person's git may hide the new ones
+    if _said(root, "status", "--porcelain", "--untracked-files=normal"):  # a person's git may hide the new ones
+        return True
+    # Of a file that is assumed unchanged, or skipped, git status says nothing.
+    return any(line[:1].islower() or line[:1] == b"S" for line in _said(root, "ls-files", "-v").splitlines())
 
 
 def files(root: Path) -> list[str]:

@@ -183,6 +183,9 @@ class Kubeflow:
 def connected(environment: Environment, images: Mapping[str, Path] | None = None) -> Iterator[Kubeflow]:
     """The endpoint of an environment, for as long as the block lasts; one that does not answer is told at once."""
     token = read(environment.token, environment.root) if environment.token else None
+    if token and not re.fullmatch(r"[!-~]+", token):  # said here: the HTTP library's error would quote it
+        what = "the token has a space, a line break or another character that no HTTP header can hold"
+        raise WrongUse(what, where=f"environments/{environment.name}.yaml, token", do="write the token alone there")
     with served(environment, images) as url:
         with in_sentences(environment), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # that kfp is made for KFP 2

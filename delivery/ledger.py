@@ -85,6 +85,38 @@ class Ledger:
         newest = self._newest()
         return None if newest is None or newest.done else newest
 
+    def require_free(self, verb: str, release: str) -> None:
+        """Nobody else is changing it; asked before a run, which takes long.
+
+        Raises:
+            Conflict: another change is going on.
+        """
+        begun = self.unfinished()
+        if begun and (begun.verb, begun.release) != (verb, release) and not _is_old(begun):
+            raise self._conflict(begun)
+
+    def require_newest(self, entry: Entry) -> None:
+        """Nothing was begun after it.
+
+        Raises:
+            Conflict: something was; so this entry will never be current.
+        """
+        numbers = self._numbers()
+        newest = max(numbers, default=0)
+        if newest > entry.number:
+            newer = self._read(newest, numbers[newest])
+            what = f"this {entry.verb} of release {entry.release[:12]} was overtaken: {newer.sentence}"
+            do = "`mlops status` shows what is current; begin again if this is still wanted"
+            raise Conflict(what, where=self._url(newest), do=do)
+
+    def taken_back(self, release: str) -> Entry | None:
+        """The rollback that took that release back, when it is the last change; what came after one has decided anew."""
+        current = self.current()
+        if current is None or current.restores is None or current.release == release:
+            return None
+        since = [entry for entry in self.entries() if current.restores < entry.number < current.number]
+        return current if any(entry.done and entry.release == release for entry in since) else None
+
     def begin(
         self,
         *,
@@ -99,6 +131,8 @@ class Ledger:
     ) -> Entry:
         """A new entry, or the newest one when it wants the same: whoever began it, it is taken up.
 
+        One that was cut off, and wanted the same release with other settings, gives way.
+
         `after` is the number of the newest entry that the caller knew of when it decided. `supersede` passes over one that nobody
         has finished yet.
 
@@ -110,7 +144,12 @@ class Ledger:
             newest = self._newest()
             if newest and newest.state == state and (newest.number > after if newest.done else newest.verb == verb):
                 return newest
-            if newest and not newest.done and not supersede and not _is_old(newest):
+            same = newest and (newest.verb, newest.release, newest.version) == (
+                verb,
+                state["release"],
+                state["version"],
+            )
+            if newest and not newest.done and not supersede and not same and not _is_old(newest):
                 raise self._conflict(newest)
             if newest and newest.done and newest.number > after:
                 raise self._changed(newest, verb)
@@ -130,16 +169,10 @@ class Ledger:
         Raises:
             Conflict: a newer one was begun; then nothing is written.
         """
-        numbers, done = self._numbers(), replace(entry, done=True)
-        if numbers.get(entry.number):
-            return done
-        newest = max(numbers, default=0)
-        if newest > entry.number:
-            newer = self._read(newest, numbers[newest])
-            what = f"this {entry.verb} of release {entry.release[:12]} was overtaken: {newer.sentence}"
-            do = "`mlops status` shows what is current; begin again if this is still wanted"
-            raise Conflict(what, where=self._url(newest), do=do)
-        objects.create(self._url(entry.number, ".done"), _bytes({"at": _now()}))
+        done = replace(entry, done=True)
+        if not self._numbers().get(entry.number):
+            self.require_newest(entry)
+            objects.create(self._url(entry.number, ".done"), _bytes({"at": _now()}))
         return done
 
     def _conflict(self, other: Entry) -> Conflict:
@@ -183,11 +216,13 @@ class Ledger:
             if not isinstance(given, dict) or given.keys() != set(_WRITTEN):
                 raise ValueError(f"its keys are not {', '.join(_WRITTEN)}")
             wrong = [name for name in _WRITTEN if type(given[name]) not in _KINDS.get(name, (str,))]
-            wrong += [
-                name for name, known in (("verb", VERBS), ("pipeline", [self.pipeline])) if given[name] not in known
-            ]
-            if not wrong and given["model"] and given["model"].keys() != {"name", "sha256"}:
-                wrong.append("model")
+            if not wrong:
+                wrong += [
+                    name for name, known in (("verb", VERBS), ("pipeline", [self.pipeline])) if given[name] not in known
+                ]
+                model = given["model"]
+                texts = all(isinstance(value, str) for value in model.values())
+                wrong += ["model"] if model and (model.keys() != {"name", "sha256"} or not texts) else []
             if wrong or datetime.fromisoformat(given["at"]).tzinfo is None:
                 raise ValueError(f"wrong value of {', '.join(wrong) or 'at'}")
         except ValueError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from delivery import evidence as evidences
 from delivery import git, signatures
@@ -23,7 +22,16 @@ from delivery.ledger import Entry, Ledger
 from delivery.pin import gates_of
 from delivery.prove import arguments_of, pipeline_of
 from delivery.release import Release
-from delivery.settling import Change, check_model, copy_model, keep_up, model_folder, put_to_work, require_runnable
+from delivery.settling import (
+    Change,
+    check_model,
+    copy_model,
+    keep_up,
+    model_folder,
+    put_to_work,
+    require_not_taken_back,
+    require_runnable,
+)
 from storage import objects
 
 
@@ -45,62 +53,83 @@ def promote(
     by: str,
     why: str = "",
     release_id: str = "",
+    again: bool = False,
 ) -> Change:
-    """Afterwards the version, a tag or a release, is current in `target`, with the model that `source` proved with it."""
+    """Afterwards the version, a tag or a release, is current in `target`, with the model that `source` proved with it.
+
+    What was taken back there last comes back `again` only.
+    """
     _require_apart(source, target)
     pipeline = pipeline_of(target, pipeline or source.default_pipeline)
-    candidate = find(version, source, pipeline, release_id)
+    ledger = Ledger(target.store, pipeline)
+    seen, current, before = ledger.newest(), ledger.current(), [entry for entry in ledger.entries() if entry.done]
+    bound = {entry.version: entry.release for entry in before if entry.version}
+    candidate = find(version, source, pipeline, release_id, bound.get(version, ""))
     release, evidence = candidate.release, candidate.signed.evidence
     _check(candidate, source, target, pipeline)
     require_runnable(release, target)
-    arguments = arguments_of(release, target, pipeline)
-    ledger = Ledger(target.store, pipeline)
-    seen, current = ledger.newest(), ledger.current()
-    _require_same_release(candidate, ledger, target)
+    _require_same_release(candidate, before, target)
+    if not again:
+        require_not_taken_back(Ledger(source.store, pipeline), release, source)
+        require_not_taken_back(ledger, release, target)
     state = {
         "release": release.id,
         "version": candidate.version,
         "evidence": candidate.signed.file,
         "model": model_of(evidence),
-        **settings(target, pipeline, arguments),
+        **settings(target, pipeline, arguments_of(release, target, pipeline)),
     }
+    known = ("release", "version", "evidence")
+    repeated = any(all(entry.state[key] == state[key] for key in known) for entry in before)
+    if repeated and current and current.verb == "trigger" and current.release == release.id:
+        state = {
+            **current.state,
+            **settings(target, pipeline, state["arguments"]),
+        }  # trained again there since: that stays
     with connected(target, releases.unpacked(release, target.root)) as kfp:
-        if current and current.state == state:
-            return keep_up(target, kfp, current, releases.copy(release, target.store))
+        if current and current.state == state and ledger.unfinished() is None:
+            _bring(candidate, source, target)
+            return keep_up(target, kfp, current, release)
         entry = ledger.begin(verb="promote", by=by, why=why, state=state, run_id=evidence.run_id, after=seen)
-        release = releases.copy(release, target.store)
-        objects.write_once(evidences.url_of(target.store, release.id, candidate.signed.file), candidate.signed.content)
-        if evidence.model:
-            copy_model(evidence.model, source.store, target.store)
+        _bring(candidate, source, target)
         return put_to_work(target, kfp, ledger, entry, release)
 
 
-def find(version: str, source: Environment, pipeline: str, release_id: str = "") -> Candidate:
-    """What `source` proved under that tag, or as that release; the newest evidence, where there are several."""
+def _bring(candidate: Candidate, source: Environment, target: Environment) -> None:
+    """Release, evidence and model, byte for byte; what is there already stays."""
+    release, signed = releases.copy(candidate.release, target.store), candidate.signed
+    objects.write_once(evidences.url_of(target.store, release.id, signed.file), signed.content)
+    if signed.evidence.model:
+        copy_model(signed.evidence.model, source.store, target.store)
+
+
+def find(version: str, source: Environment, pipeline: str, release_id: str = "", bound: str = "") -> Candidate:
+    """What `source` proved under that tag, or as that release; the newest evidence, where there are several.
+
+    A commit may have been built twice, with another image: then the release that is `bound` to the version goes before a newer one.
+    """
     commit = git.commit_of(source.root, version)
     proved = [entry for entry in reversed(Ledger(source.store, pipeline).entries()) if entry.done and entry.evidence]
     if commit is None:
         if not re.fullmatch(r"[0-9a-f]{6,64}", version):
             do = f"`git tag {version}` on the commit that was released, or `git fetch --tags`; or name the release by its id"
             raise WrongUse(f"there is no tag `{version}`, and no release is called so", where=source.root, do=do)
-        wanted = releases.find(version, source).id  # an unknown name is told the known ones
-        found = [(entry, _open(source, entry)) for entry in proved if entry.release == wanted]
-    else:
-        opened = [(entry, _open(source, entry)) for entry in proved]
-        found = [(entry, release) for entry, release in opened if release.commit == commit]
-        if release_id and (others := [r for _, r in opened if r.id.startswith(release_id) and r.commit != commit]):
-            what = f"tag {version} is commit {commit[:12]}, and release {others[0].short} was built from {others[0].commit[:12]}"
-            raise WrongCommit(what, where=others[0].url, do="name the tag of that commit, or the release of this one")
-        found = [(entry, release) for entry, release in found if release.id.startswith(release_id)]
-    if not found:
-        raise _not_validated(version, commit, source, pipeline, proved)
-    entry, release = found[0]
-    signed = evidences.read(source.store, release.id, entry.evidence)
-    return Candidate(release=release, signed=signed, version=version if commit else "")
-
-
-def _open(source: Environment, entry: Entry) -> Release:
-    return releases.open_release(objects.join(source.store, "releases", entry.release))
+        bound = releases.find(version, source).id  # an unknown name is told the known ones
+        release_id = release_id or bound
+    for entry in sorted(proved, key=lambda entry: entry.release != bound):
+        if not entry.release.startswith(release_id):
+            continue
+        try:
+            release = releases.in_store(source.store, entry.release)
+        except WrongUse:  # somebody has deleted an old one: another may be meant
+            continue
+        if commit in (None, release.commit):
+            signed = evidences.read(source.store, release.id, entry.evidence)
+            return Candidate(release=release, signed=signed, version=version if commit else "")
+        if release_id and commit:
+            what = f"tag {version} is commit {commit[:12]}, and release {release.short} was built from {release.commit[:12]}"
+            raise WrongCommit(what, where=release.url, do="name the tag of that commit, or the release of this one")
+    raise _not_validated(version, commit, source, pipeline, proved)
 
 
 def _not_validated(
@@ -122,10 +151,11 @@ def _check(candidate: Candidate, source: Environment, target: Environment, pipel
         what = f"release {release.short} was built from a tree that no commit holds"
         raise DirtyTree(what, where=release.url, do="commit, build the release, deploy it, then promote that")
     if target.require_signature:
-        signatures.require(signed.envelope, signatures.trusted(map(Path, target.trusted_keys)), signed.url)
+        signatures.require(signed.envelope, signatures.trusted(target.trusted_paths), signed.url)
     package = release.packages[pipeline]
-    if evidence.environment != source.name:
-        what = f"the evidence was given by the environment {evidence.environment}, not by {source.name}"
+    if (evidence.environment, evidence.namespace) != (source.name, source.namespace):
+        what = f"the evidence was given by the environment {evidence.environment} {evidence.namespace}".rstrip()
+        what += f", not by {source.name} {source.namespace}".rstrip()
         raise NotValidated(what, where=signed.url, do=f"`mlops deploy {release.short} --env {source.name} --again`")
     if (evidence.commit, evidence.image) != (release.commit, release.image):
         what = f"the evidence is of commit {evidence.commit[:12]}, the release of {release.commit[:12]}"
@@ -143,16 +173,18 @@ def _check(candidate: Candidate, source: Environment, target: Environment, pipel
 
 
 def _require_apart(source: Environment, target: Environment) -> None:
-    same = [what for what in ("store", "registry") if getattr(source, what) == getattr(target, what)]
+    same = [
+        what for what in ("store", "registry") if getattr(source, what).rstrip("/") == getattr(target, what).rstrip("/")
+    ]
     if same:
         what = f"{source.name} and {target.name} have the same {' and the same '.join(same)}"
         where = f"environments/{target.name}.yaml"
         raise WrongUse(what, where=where, do="give each environment its own, or name two that have")
 
 
-def _require_same_release(candidate: Candidate, ledger: Ledger, target: Environment) -> None:
+def _require_same_release(candidate: Candidate, before: list[Entry], target: Environment) -> None:
     """A version, once it was put to work, names that release for ever."""
-    for entry in ledger.entries():
+    for entry in before:
         if candidate.version and entry.version == candidate.version and entry.release != candidate.release.id:
             what = (
                 f"{candidate.version} is release {entry.release[:12]} in {target.name} since {entry.at} ({entry.by}); "

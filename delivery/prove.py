@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,12 @@ from delivery.compile import graph_of, read_spec
 from delivery.environments import Environment
 from delivery.errors import GateRefused, WrongUse
 from delivery.evidence import Evidence, Signed
-from delivery.kubeflow import ENDED, Kubeflow
+from delivery.kubeflow import ENDED, Kubeflow, Version
 from delivery.progress import plain
 from delivery.release import Release
 from delivery.runs import Plan
 from delivery.secrets import read as read_secret
-from delivery.settling import require_runnable, version_name
+from delivery.settling import version_name
 from delivery.signatures import signer
 from delivery.uploading import upload
 from storage.registry import open_registry
@@ -31,7 +32,16 @@ def arguments_of(
     """What the environment gives a released package to run with; the commit is the release's, whatever is checked out."""
     values = parameters.arguments(read_spec(release.package(pipeline)), environment, pipeline, given)
     commit = f"{release.commit}-dirty" if release.dirty else release.commit
-    return {name: commit if name == "git_commit" else value for name, value in values.items()}
+    values = {name: commit if name == "git_commit" else value for name, value in values.items()}
+    try:
+        same = bool(json.loads(json.dumps(values, allow_nan=False)) == values)
+    except (TypeError, ValueError):
+        same = False
+    if not same:  # YAML has dates, and numbers as keys
+        where = f"environments/{environment.name}.yaml, parameters.{pipeline}"
+        do = "write dates and keys as text, in quotes, and no NaN or infinity"
+        raise WrongUse("a parameter is something that JSON, and so the KFP API, cannot hold", where=where, do=do)
+    return values
 
 
 def pipeline_of(environment: Environment, pipeline: str | None) -> str:
@@ -63,13 +73,15 @@ def prove(
 
     The run is called like the version, or `name`, and numbered: by that a repeat finds it.
     """
-    require_runnable(release, environment)
     key = environment.signing_key  # read first: nothing is trained that could not be signed afterwards
     sign = signer(read_secret(key, environment.root), f"{environment.name}: signing_key") if key else None
     content = release.package(pipeline)
     version = upload(kfp, pipeline, version_name(pipeline, release), content)
     while True:
-        run_name, begun = _attempt(kfp, name or version.name, again)
+        run_name, begun = _attempt(kfp, name or version.name, version, arguments, again=again)
+        for given in evidences.for_release(environment.store, release.id, pipeline) if begun else []:
+            if given.evidence.run_id == begun:
+                return given  # what it proved then stays proved, whatever is the champion by now
         plan = Plan(
             run_name=run_name,
             pipeline=pipeline,
@@ -88,6 +100,7 @@ def prove(
             raise failed
         # It may have died with the server or the machine of whoever began it: this command has not had its own try.
         plain(talk, f"the run that was going on ended badly ({failed.what}): once more")
+        again = True
     for sentence in verdicts.sentences(result.records):
         plain(talk, sentence)
     evidence: Evidence = evidences.gathered(release, pipeline, environment, result, open_registry(environment.registry))
@@ -95,12 +108,16 @@ def prove(
     return evidences.read(environment.store, release.id, file)
 
 
-def _attempt(kfp: Kubeflow, name: str, again: bool) -> tuple[str, str]:
-    """The name of the run to be, and its id when it was begun already."""
+def _attempt(
+    kfp: Kubeflow, name: str, version: Version, arguments: Mapping[str, Any], *, again: bool
+) -> tuple[str, str]:
+    """The name of the run to be, and its id when it was begun already: of this very version, with these very arguments."""
     number = 1
     while found := kfp.runs_named(f"{name}-{number}"):
-        state = found[0].get("state")
-        if state not in ENDED or (state == "SUCCEEDED" and not again):
-            return f"{name}-{number}", str(found[0]["run_id"])
+        for run in found:
+            of = run.get("pipeline_version_reference", {}).get("pipeline_version_id")
+            own = (of, run.get("runtime_config", {}).get("parameters", {})) == (version.version_id, arguments)
+            if own and (run.get("state") not in ENDED or (run.get("state") == "SUCCEEDED" and not again)):
+                return f"{name}-{number}", str(run["run_id"])
         number += 1
     return f"{name}-{number}", ""

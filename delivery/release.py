@@ -178,6 +178,11 @@ def find(name: str, environment: Environment) -> Release:
     raise WrongUse(f"there is no release `{name}`", where=f"{BUILT}, {environment.store}", do=do)
 
 
+def in_store(store: str, release_id: str) -> Release:
+    """The copy that an environment keeps."""
+    return open_release(objects.join(store, "releases", release_id))
+
+
 def copy(release: Release, store: str) -> Release:
     """The same release in a store, verified there; what is there already is left as it is."""
     contents = {path: release.content(path) for path in release.files}  # all of them first: half a copy proves nothing

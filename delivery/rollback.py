@@ -8,8 +8,9 @@ from delivery.errors import NothingToRollBackTo
 from delivery.kubeflow import connected
 from delivery.ledger import Entry, Ledger
 from delivery.prove import pipeline_of
-from delivery.settling import Change, champion_moved, keep_up, named, put_to_work
-from storage import objects
+from delivery.settling import Change, champion_moved, check, keep_up, named, put_to_work
+
+LATEST = 10  # entries that are told to who names none of them
 
 
 def rollback(environment: Environment, to: str | None, pipeline: str | None, *, by: str, why: str = "") -> Change:
@@ -21,8 +22,9 @@ def rollback(environment: Environment, to: str | None, pipeline: str | None, *, 
     ledger = Ledger(environment.store, pipeline)
     seen, current = ledger.newest(), ledger.current()
     wanted = _named(ledger, environment, to) if to else _before(ledger, environment, current)
-    release = releases.open_release(objects.join(environment.store, "releases", wanted.release))
+    release = releases.in_store(environment.store, wanted.release)
     release.verify()
+    check(environment, wanted.state)
     with connected(environment, releases.unpacked(release, environment.root)) as kfp:
         settled = current is not None and current.state == wanted.state and ledger.unfinished() is None
         if current and settled and not (to and champion_moved(environment, current)):
@@ -57,11 +59,12 @@ def _before(ledger: Ledger, environment: Environment, current: Entry | None) -> 
 
 
 def _named(ledger: Ledger, environment: Environment, to: str) -> Entry:
-    """The newest entry of that version, or of the release whose id begins so."""
+    """The newest entry of that version, or of the release whose id begins so; or the entry of that number."""
     done = [entry for entry in ledger.entries() if entry.done]
     found = [entry for entry in done if to == entry.version or (len(to) >= 6 and entry.release.startswith(to))]
+    found = found or [entry for entry in done if to == str(entry.number)]
     if not found:
-        known = ", ".join(dict.fromkeys(named(entry) for entry in reversed(done))) or "nothing yet"
+        known = ", ".join(f"{entry.number}: {named(entry)}" for entry in reversed(done[-LATEST:])) or "nothing yet"
         what = f"`{to}` was never current in {environment.name}"
         raise NothingToRollBackTo(what, where=environment.store, do=f"name one that was: {known}")
     return found[-1]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from delivery import evidence as evidences
+from delivery import release as releases
 from delivery.environments import Environment
-from delivery.errors import BytesDiffer, WrongUse
-from delivery.evidence import Evidence, Model
+from delivery.errors import BytesDiffer, Conflict, WrongUse
+from delivery.evidence import CHAMPION, Evidence, Model
 from delivery.kubeflow import Kubeflow
 from delivery.ledger import Entry, Ledger
 from delivery.release import Release
@@ -17,8 +19,6 @@ from delivery.scheduling import schedule
 from delivery.uploading import upload, uploaded
 from storage import objects
 from storage.registry import ModelVersion, open_registry
-
-CHAMPION = "champion"  # the alias that whoever serves the model follows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +54,36 @@ def named(entry: Entry) -> str:
 
 
 def put_to_work(environment: Environment, kfp: Kubeflow, ledger: Ledger, entry: Entry, release: Release) -> Change:
-    """Make a begun entry true, and only then current. Its release, evidence and model are in the environment's store."""
-    proof = _proof(environment, entry)
-    if proof and proof.model:
-        check_model(proof.model, model_folder(environment.store, proof.model))
-    done = _package_and_schedule(environment, kfp, entry, release)
-    if ledger.newest() != entry.number:
-        ledger.finish(entry)  # raises, and in time: a rollback that overtook this one has the alias
-    done += _champion(environment, entry, proof)
-    return Change(environment=environment.name, entry=ledger.finish(entry), done=[*done, "noted in the ledger"])
+    """Make a begun entry true, and only then current. Its release, evidence and model are in the environment's store.
+
+    Raises:
+        Conflict: another change overtook this one. What is current is made true again before that is told.
+    """
+    try:
+        ledger.require_newest(entry)
+        done = _package_and_schedule(kfp, entry, release)
+        ledger.require_newest(entry)
+        done += _champion(environment, entry)
+        entry = ledger.finish(entry)
+    except Conflict:
+        _restore(environment, kfp, ledger)
+        raise
+    return Change(environment=environment.name, entry=entry, done=[*done, "noted in the ledger"])
+
+
+def _restore(environment: Environment, kfp: Kubeflow, ledger: Ledger) -> None:
+    """What is current, made true once more: this change may have undone some of it after the other was through."""
+    settled = None
+    while (current := ledger.current()) and current != settled:
+        _package_and_schedule(kfp, current, releases.in_store(environment.store, current.release))
+        _champion(environment, current)
+        settled = current
 
 
 def keep_up(environment: Environment, kfp: Kubeflow, entry: Entry, release: Release) -> Change:
     """Mend what is missing of the current entry, but not its champion: a scheduled run may have made a better one since."""
-    done, notes = _package_and_schedule(environment, kfp, entry, release), []
+    check(environment, entry.state)
+    done, notes = _package_and_schedule(kfp, entry, release), []
     if moved := champion_moved(environment, entry):
         to = entry.version or entry.release[:12]
         notes.append(f"{moved}; `mlops rollback --env {environment.name} --to {to}` sets it back")
@@ -90,6 +106,12 @@ def champion_is(environment: Environment, model: dict[str, str]) -> bool:
     """Does the alias name that model now?"""
     held = open_registry(environment.registry).alias(model["name"], CHAMPION) if model else None
     return held is not None and held.sha256 == model["sha256"]
+
+
+def check(environment: Environment, state: Mapping[str, Any]) -> None:
+    """The model that an entry wants is in the environment's store, and every file of it is the one that was validated."""
+    if (proof := _proof(environment, state)) and proof.model:
+        check_model(proof.model, model_folder(environment.store, proof.model))
 
 
 def model_folder(store: str, model: Model) -> str:
@@ -119,6 +141,14 @@ def copy_model(model: Model, source: str, target: str) -> None:
     check_model(model, here)
 
 
+def require_not_taken_back(ledger: Ledger, release: Release, environment: Environment) -> None:
+    """A command that CI repeats must not undo what a person did in the meantime."""
+    if back := ledger.taken_back(release.id):
+        what = f"release {release.short} was taken back in {environment.name} by {back.by} at {back.at}"
+        do = "deploy or promote a better one; this one in spite of that by `--again`"
+        raise Conflict(f"{what}: {back.why}" if back.why else what, where=environment.store, do=do)
+
+
 def require_runnable(release: Release, environment: Environment) -> None:
     """An archive of code stands for an image on one machine only."""
     if release.code and environment.endpoint != "local":
@@ -132,11 +162,12 @@ def version_name(pipeline: str, release: Release) -> str:
     return f"{pipeline.replace('_', '-')}-{release.short}"
 
 
-def _proof(environment: Environment, entry: Entry) -> Evidence | None:
-    return evidences.read(environment.store, entry.release, entry.evidence).evidence if entry.evidence else None
+def _proof(environment: Environment, state: Mapping[str, Any]) -> Evidence | None:
+    file = state["evidence"]
+    return evidences.read(environment.store, state["release"], file).evidence if file else None
 
 
-def _package_and_schedule(environment: Environment, kfp: Kubeflow, entry: Entry, release: Release) -> list[str]:
+def _package_and_schedule(kfp: Kubeflow, entry: Entry, release: Release) -> list[str]:
     """What is referred to is there before what refers to it."""
     done: list[str] = []
     package, name = release.package(entry.pipeline), version_name(entry.pipeline, release)
@@ -148,14 +179,21 @@ def _package_and_schedule(environment: Environment, kfp: Kubeflow, entry: Entry,
     return done
 
 
-def _champion(environment: Environment, entry: Entry, proof: Evidence | None) -> list[str]:
+def _champion(environment: Environment, entry: Entry) -> list[str]:
     if not entry.model:
         return []
     done: list[str] = []
+    proof = _proof(environment, entry.state)
     registry = open_registry(environment.registry)
     model: ModelVersion | None = registry.find(entry.model["name"], entry.model["sha256"])
+    if proof and proof.model:
+        url = proof.model.url  # where it was proved, it lies where its pipeline put it
+        if proof.environment != environment.name:
+            url = objects.join(model_folder(environment.store, proof.model), "model.onnx")
+        if model and model.url != url:
+            what = f"version {model.version} of {model.name} in the registry names another file: {model.url}"
+            raise BytesDiffer(what, where=environment.registry, do=f"delete that version; it must name {url}")
     if model is None and proof and proof.model:
-        url = objects.join(model_folder(environment.store, proof.model), "model.onnx")
         model, _ = registry.register(
             proof.model.name,
             url=url,

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from delivery import release as releases
-from delivery.environments import Environment
+from delivery.environments import Environment, read_environment
 from delivery.errors import in_our_words
 from delivery.kubeflow import connected
 from delivery.ledger import Entry, Ledger, pipelines_in
 from delivery.scheduling import scheduled
-from delivery.settling import champion_moved, named, version_name
+from delivery.settling import champion_moved, check, named, version_name
 from delivery.uploading import uploaded
-from storage import objects
 from storage.registry import open_registry
 
 SHORT = 12
@@ -48,10 +49,10 @@ class Row:
         return self.health in ("ok", "")
 
 
-def status(environments: Sequence[Environment]) -> list[Row]:
+def status(names: Sequence[str], root: Path | None = None) -> list[Row]:
     """A row for each environment and pipeline; what cannot be asked says why in its row, and hides no other."""
-    with ThreadPoolExecutor(max(1, len(environments))) as pool:  # one that does not answer takes its timeout
-        return [row for rows in pool.map(_rows, environments) for row in rows]
+    with ThreadPoolExecutor(max(1, len(names))) as pool:  # one that does not answer takes its timeout
+        return [row for rows in pool.map(partial(_rows, root=root), names) for row in rows]
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
@@ -73,12 +74,12 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, str]]:
     return [asdict(row) for row in rows]
 
 
-def _rows(environment: Environment) -> list[Row]:
+def _rows(name: str, root: Path | None) -> list[Row]:
     try:
-        return list(_pipelines(environment)) or [Row(environment=environment.name)]
+        return list(_pipelines(read_environment(name, root))) or [Row(environment=name)]
     except Exception as error:  # whatever it is, it is that environment's
         told = in_our_words(error)
-        return [Row(environment=environment.name, health=told.what if told else str(error))]
+        return [Row(environment=name, health=f"{told.what}: {told.do}" if told else str(error))]
 
 
 def _pipelines(environment: Environment) -> Iterator[Row]:
@@ -93,22 +94,23 @@ def _pipelines(environment: Environment) -> Iterator[Row]:
 def _row(environment: Environment, entry: Entry, begun: Entry | None) -> Row:
     troubles, package, image, number = [_begun(begun)] if begun else [], "", "", ""
     try:
-        release = releases.open_release(objects.join(environment.store, "releases", entry.release))
+        release = releases.in_store(environment.store, entry.release)
         package, image = release.packages[entry.pipeline].sha256, release.image
         release.verify()
+        check(environment, entry.state)
         if entry.model:
-            held = open_registry(environment.registry).find(entry.model["name"], entry.model["sha256"])
-            number = held.version if held else "none"
+            model = open_registry(environment.registry).find(entry.model["name"], entry.model["sha256"])
+            number = model.version if model else "none"
             troubles += filter(None, [champion_moved(environment, entry)])
         with connected(environment) as kfp:
             name = version_name(entry.pipeline, release)
-            if uploaded(kfp, entry.pipeline, name, release.package(entry.pipeline)) is None:
+            version = uploaded(kfp, entry.pipeline, name, release.package(entry.pipeline))
+            if version is None:
                 troubles.append(f"the KFP API has no version {name}")
-            held_schedules = [each.cron for each in scheduled(kfp, entry.pipeline) if each.enabled]
-            if held_schedules != ([entry.schedule] if entry.schedule else []):
-                troubles.append(
-                    f"scheduled is {', '.join(held_schedules) or 'nothing'}, not `{entry.schedule or 'nothing'}`"
-                )
+            held = [(one.cron, one.version_id, one.arguments) for one in scheduled(kfp, entry.pipeline) if one.enabled]
+            wanted = [(entry.schedule, version and version.version_id, entry.arguments)] if entry.schedule else []
+            if held != wanted:
+                troubles.append(f"what is scheduled is not this release at `{entry.schedule or 'no time'}`")
     except Exception as error:
         told = in_our_words(error)
         troubles.append(told.what if told else str(error))

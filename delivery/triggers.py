@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
@@ -15,9 +16,9 @@ from delivery.kubeflow import connected
 from delivery.ledger import Ledger
 from delivery.prove import arguments_of, pipeline_of, prove
 from delivery.settling import Change, champion_is, put_to_work, version_name
-from storage import objects
 
 KINDS = ("data", "schedule")
+EVENT = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 def trigger(
@@ -43,7 +44,11 @@ def trigger(
     if current is None:
         do = f"`mlops deploy RELEASE --env {environment.name}`, or promote one there, first"
         raise Failed(f"no release of {pipeline} is current in {environment.name}", where=environment.store, do=do)
-    release = releases.open_release(objects.join(environment.store, "releases", current.release))
+    if event and not EVENT.fullmatch(event):
+        do = "up to 64 letters, digits, dots, dashes and underscores"
+        raise WrongUse(f"`{event}` cannot be part of a run's name", where="--id", do=do)
+    ledger.require_free("trigger", current.release)
+    release = releases.in_store(environment.store, current.release)
     release.verify()
     arguments = arguments_of(release, environment, pipeline, given)
     event = event or datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")

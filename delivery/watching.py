@@ -41,11 +41,6 @@ def run_to_end(
         return _followed(kfp, plan, run_id, watch, stall_seconds, then)
 
 
-def follow(kfp: Kubeflow, plan: Plan, run_id: str, watch: Watch, *, stall_seconds: float | None) -> RunResult:
-    """`watch` a run that goes on already to its end, which Ctrl-C is too, and so long without any progress."""
-    return run_to_end(kfp, plan, watch, stall_seconds=stall_seconds, start=lambda: run_id)
-
-
 def _followed(
     kfp: Kubeflow, plan: Plan, run_id: str, watch: Watch, stall_seconds: float | None, then: str
 ) -> RunResult:

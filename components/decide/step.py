@@ -129,7 +129,7 @@ def decide(
 
 
 def floors_and_ceilings(sets: Mapping[str, Mapping[str, Any]], gates: Gates) -> list[Check]:
-    """A check for each named number; one that is missing or is no number does not pass."""
+    """A check for each named number, in the order of the names; one that is missing or is no number does not pass."""
 
     def value(name: str) -> float | None:
         part, _, number = name.partition(".")
@@ -137,8 +137,14 @@ def floors_and_ceilings(sets: Mapping[str, Mapping[str, Any]], gates: Gates) -> 
         return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else None
 
     return [
-        *(Check(name=name, value=value(name), condition=">=", limit=limit) for name, limit in gates.floors.items()),
-        *(Check(name=name, value=value(name), condition="<=", limit=limit) for name, limit in gates.ceilings.items()),
+        *(
+            Check(name=name, value=value(name), condition=">=", limit=limit)
+            for name, limit in sorted(gates.floors.items())
+        ),
+        *(
+            Check(name=name, value=value(name), condition="<=", limit=limit)
+            for name, limit in sorted(gates.ceilings.items())
+        ),
     ]
 
 

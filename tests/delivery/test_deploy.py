@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from delivery import deploy as deploying
+from delivery import release as releases
 from delivery.errors import Failed
-from delivery.kubeflow import connected
+from delivery.kubeflow import ENDED, connected
+from delivery.uploading import upload
 from tests.delivery.delivered import Project
 
 
@@ -160,6 +162,50 @@ def test_a_dirty_tree_is_not_released(delivery: Project) -> None:
     assert not (delivery.root / "build").exists()
     delivery.commit("now it is")
     assert delivery.mlops("release").ok
+
+
+def test_a_change_that_git_was_told_to_overlook_is_a_dirty_tree(delivery: Project) -> None:
+    delivery.git("update-index", "--assume-unchanged", "models/answer.py")
+    delivery.write("models/answer.py", 'NAME = "nobody sees this"\nQUALITY = 0.9\n')
+
+    assert delivery.mlops("release").exit_code == 3
+
+
+def test_a_run_of_another_release_is_not_taken_for_this_ones(proved: Project) -> None:
+    first, environment = proved.current("local-dev").release, proved.environment("local-dev")
+    second = proved.release("second", 0.7)
+    package = releases.find(first, environment).package("answer")
+    with connected(environment, releases.unpacked(releases.find(first, environment), proved.root)) as kfp:
+        version = upload(kfp, "answer", f"answer-{first[:12]}", package)
+        arguments = {**proved.current("local-dev").arguments, "source": "rich week"}
+        run_id = kfp.start(version, "answer", f"answer-{second[:12]}-1", arguments)
+        while kfp.run(run_id)["state"] not in ENDED:
+            time.sleep(0.1)
+
+    assert proved.mlops("deploy", second).ok
+
+    assert proved.champion("local-dev") == "second on week 1"
+    assert proved.current("local-dev").run_id != run_id
+
+
+def test_a_parameter_that_no_api_can_hold_is_a_wrong_use(delivery: Project) -> None:
+    release = delivery.release("first", 0.6)
+    path = delivery.root / "environments/local-dev.yaml"
+    path.write_text(path.read_text().replace("{answer: {}}", "{answer: {options: {1: one}}}"))
+
+    outcome = delivery.mlops("deploy", release)
+
+    assert outcome.exit_code == 2
+    assert "JSON" in outcome.err
+
+
+def test_a_user_without_a_name_can_deploy(delivery: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delivery.cli.getuser", lambda: {}["getpwuid(): uid not found: 12345"])
+    release = delivery.release("first", 0.6)
+
+    assert delivery.mlops("deploy", release).ok
+
+    assert delivery.current("local-dev").by.startswith("user ")
 
 
 def test_a_code_archive_goes_to_no_cluster(delivery: Project) -> None:

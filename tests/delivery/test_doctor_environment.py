@@ -13,7 +13,7 @@ import pytest
 
 from delivery import release
 from delivery.doctor import examine
-from delivery.doctor_environment import BUILT, registry_of, rows
+from delivery.doctor_environment import registry_of, rows
 from delivery.environments import Environment, read_environment
 from delivery.health import Health, Thing
 from delivery.secrets import Secret
@@ -98,7 +98,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def built(project: Path, manifest: str, name: str = "a" * 64, at: int = 2) -> None:
-    path = project / BUILT / name / "manifest.json"
+    path = project / release.BUILT / name / "manifest.json"
     path.parent.mkdir(parents=True)
     path.write_text(manifest)
     os.utime(path, (at, at))
@@ -190,7 +190,3 @@ def test_an_environment_on_a_cluster_can_be_deployed_to_once_all_that_it_names_i
     assert after.failure() is None
     assert [rung.name for rung in after.rungs if "deploy" in rung.name] == ["a deploy to net"]
     assert not [rung.name for rung in examine("local-dev").rungs if "deploy" in rung.name]
-
-
-def test_doctor_looks_where_releases_are_built() -> None:
-    assert BUILT == release.BUILT

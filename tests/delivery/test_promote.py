@@ -4,6 +4,7 @@ Each refusal has its accepting twin in it, or in the first test.
 """
 
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -164,6 +165,7 @@ def forged(project: Project, **changes: Any) -> None:
         ({"package": "0" * 64}, "contradicts itself"),
         ({"commit": "0" * 40}, "the evidence is of commit"),
         ({"environment": "laptop"}, "was given by the environment laptop"),
+        ({"namespace": "scratch"}, "was given by the environment local-dev scratch"),
     ],
 )
 def test_evidence_of_something_else_is_refused(proved: Project, changes: dict[str, str], said: str) -> None:
@@ -231,6 +233,8 @@ def test_evidence_is_believed_by_the_keys_that_are_trusted(
     delivery.delivered("first", 0.6, "v1")
 
     assert delivery.mlops("promote", "v1", *PROMOTE).exit_code == code
+    assert delivery.mlops("evidence", "v1", "--to", "local-prod").exit_code == code
+    assert "not verified" in delivery.mlops("evidence", "v1").ok
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_did(
@@ -324,11 +328,92 @@ def test_an_endpoint_that_does_not_let_us_in_changes_nothing(
     assert proved.is_empty("local-prod")
 
 
+def test_what_was_trained_there_since_is_not_undone_by_a_repeated_promotion(proved: Project) -> None:
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+    assert proved.mlops("trigger", "data", "--env", "local-prod", "-p", "source=rich week").ok
+
+    assert "nothing to do" in proved.mlops("promote", "v1", *PROMOTE).ok
+
+    assert proved.champion("local-prod") == "first on rich week"
+
+
+def test_a_cut_off_promotion_is_repeated_with_the_settings_of_now(proved: Project) -> None:
+    ledger, here = Ledger(proved.environment("local-prod").store, "answer"), proved.current("local-dev")
+    ledger.begin(
+        verb="promote", by="Bob", why="", state={**here.state, "version": "v1", "schedule": "cut off"}, after=0
+    )
+    refused_meanwhile = Ledger(proved.environment("local-prod").store, "answer").current()
+    proved.schedule("local-prod", "0 0 4 * * *")
+
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+
+    assert refused_meanwhile is None
+    assert proved.current("local-prod").schedule == "0 0 4 * * *"
+
+
+def test_a_release_that_is_gone_does_not_stand_in_the_way_of_others(proved: Project) -> None:
+    first = proved.current("local-dev").release
+    proved.delivered("second", 0.7, "v2")
+    shutil.rmtree(proved.root / ".mlops/local-dev/releases" / first)
+
+    assert proved.mlops("promote", "v2", *PROMOTE).ok
+    assert proved.mlops("promote", "v1", *PROMOTE).exit_code == 3
+
+
+def test_a_commit_that_was_built_twice_stays_the_release_that_was_promoted(
+    proved: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+    first = proved.current("local-prod").release
+    (proved.root / "requirements").mkdir()
+    proved.write("requirements/run.txt", "another lock, ignored by git")
+    proved.write(".git/info/exclude", "requirements/")
+    second = proved.mlops("release").ok.split()[0]
+    assert proved.mlops("deploy", second).ok
+
+    assert "nothing to do" in proved.mlops("promote", "v1", *PROMOTE).ok
+
+    assert first != second
+    assert proved.current("local-prod").release == first
+
+
+def test_a_model_that_is_gone_is_brought_again(proved: Project) -> None:
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+    proved.file("local-prod", "models/answer/*/model.onnx").unlink()
+    (row,) = json.loads(proved.mlops("status", "--env", "local-prod", "--json").ok)
+
+    assert "model.onnx of the model answer" in row["health"]
+    assert proved.mlops("promote", "v1", *PROMOTE).ok
+    assert proved.champion("local-prod") == "first on week 1"
+
+
+def test_where_only_signed_evidence_counts_nothing_is_deployed_past_it(proved: Project) -> None:
+    release = proved.current("local-dev").release
+    proved.configure("local-prod", require_signature=True)
+
+    outcome = proved.mlops("deploy", release, "--env", "local-prod")
+
+    assert outcome.exit_code == 3
+    assert "mlops promote VERSION" in outcome.err
+    assert proved.is_empty("local-prod")
+
+
 def test_two_environments_that_share_a_store_are_a_wrong_use(proved: Project) -> None:
     outcome = proved.mlops("promote", "v1", "--from", "local-dev", "--to", "local-dev")
 
     assert outcome.exit_code == 2
     assert "the same store" in outcome.err
+
+
+def test_a_registry_is_the_same_with_a_slash_at_its_end(proved: Project) -> None:
+    path = proved.root / "environments/local-prod.yaml"
+    registry = proved.environment("local-dev").registry
+    path.write_text(path.read_text().replace(proved.environment("local-prod").registry, f"{registry}/"))
+
+    outcome = proved.mlops("promote", "v1", *PROMOTE)
+
+    assert outcome.exit_code == 2
+    assert "the same registry" in outcome.err
 
 
 def test_evidence_is_shown_to_who_reviews_it(proved: Project) -> None:

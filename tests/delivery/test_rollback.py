@@ -1,5 +1,11 @@
 """`mlops rollback`: release, model, alias and schedule as they were."""
 
+import json
+from typing import Any
+
+import pytest
+
+from delivery import settling
 from delivery.kubeflow import connected
 from delivery.ledger import Ledger
 from delivery.scheduling import scheduled
@@ -60,6 +66,27 @@ def test_there_must_be_something_to_go_back_to(proved: Project) -> None:
     assert "v1 (release" in unknown.err
 
 
+def test_what_was_taken_back_comes_again_only_when_someone_insists(promoted: Project) -> None:
+    promote = ("promote", "v2", "--from", "local-dev", "--to", "local-prod")
+    assert promoted.mlops("rollback", "--env", "local-prod", "--by", "Eve", "--why", "it is slow").ok
+
+    repeated = promoted.mlops(*promote)
+
+    assert repeated.exit_code == 1
+    assert "was taken back in local-prod by Eve at" in repeated.err
+    assert "it is slow" in repeated.err
+    assert promoted.champion("local-prod") == "v1 on week 1"
+    assert promoted.mlops(*promote, "--again").ok
+    assert promoted.champion("local-prod") == "v2 on week 1"
+
+
+def test_what_a_rollback_led_to_may_be_promoted_again(promoted: Project) -> None:
+    assert promoted.mlops("rollback", "--env", "local-prod").ok
+
+    assert promoted.mlops("promote", "v1", "--from", "local-dev", "--to", "local-prod").ok
+    assert promoted.current("local-prod").version == "v1"
+
+
 def test_a_promotion_that_was_cut_off_is_taken_back(promoted: Project) -> None:
     ledger = Ledger(promoted.environment("local-prod").store, "answer")
     current = promoted.current("local-prod")
@@ -102,3 +129,49 @@ def test_a_changed_model_is_not_put_back_to_work(promoted: Project) -> None:
     assert "model.onnx of the model answer is not the one that was validated" in outcome.err
     assert promoted.champion("local-prod") == "v2 on week 1"
     assert promoted.current("local-prod").version == "v2"
+    assert Ledger(promoted.environment("local-prod").store, "answer").unfinished() is None
+
+
+def test_any_earlier_state_has_a_number(promoted: Project) -> None:
+    assert promoted.mlops("trigger", "data", "--env", "local-prod", "-p", "source=rich week").ok
+    unknown = promoted.mlops("rollback", "--env", "local-prod", "--to", "7")
+
+    assert promoted.mlops("rollback", "--env", "local-prod", "--to", "2").ok
+
+    assert "3: v2 (release" in unknown.err
+    assert promoted.champion("local-prod") == "v2 on week 1"
+
+
+def test_a_promotion_that_a_rollback_overtakes_undoes_nothing_of_it(
+    promoted: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted.delivered("v3", 0.8, "v3")
+    real = settling.upload
+
+    def overtaken(*given: Any) -> Any:
+        monkeypatch.setattr(settling, "upload", real)
+        assert promoted.mlops("rollback", "--env", "local-prod", "--by", "Eve").ok
+        return real(*given)
+
+    monkeypatch.setattr(settling, "upload", overtaken)
+    lost = promoted.mlops("promote", "v3", "--from", "local-dev", "--to", "local-prod")
+
+    assert lost.exit_code == 1
+    assert "was overtaken: Eve began the rollback" in lost.err
+    (row,) = json.loads(promoted.mlops("status", "--env", "local-prod", "--json").ok)
+    assert (row["version"], row["health"]) == ("v2", "ok")
+    assert promoted.champion("local-prod") == "v2 on week 1"
+
+
+def test_while_a_change_is_going_on_nothing_is_mended_under_it(promoted: Project) -> None:
+    ledger, current = Ledger(promoted.environment("local-prod").store, "answer"), promoted.current("local-prod")
+    ledger.begin(verb="promote", by="Bob", why="", state={**current.state, "version": "v3"}, after=current.number)
+
+    for words in (
+        ("promote", "v2", "--from", "local-dev", "--to", "local-prod"),
+        ("deploy", current.release, "--env", "local-prod"),
+        ("trigger", "data", "--env", "local-prod"),
+    ):
+        outcome = promoted.mlops(*words)
+        assert (outcome.exit_code, "Bob began the promotion of v3" in outcome.err) == (1, True), outcome
+    assert not (promoted.root / ".mlops/local-prod/logs").exists()  # and nothing was trained

@@ -48,3 +48,6 @@ def test_an_environment_that_cannot_be_asked_hides_no_other(proved: Project) -> 
 
     assert found["local-dev"]["health"] == "ok"
     assert "notes.txt" in found["local-prod"]["health"]
+    proved.write("environments/local-prod.yaml", "endpoint: [")
+    assert rows(proved)["local-dev"]["health"] == "ok"
+    assert "YAML" in rows(proved)["local-prod"]["health"]

@@ -36,6 +36,23 @@ def test_the_same_event_twice_is_one_run(proved: Project) -> None:
         assert kfp.latest(5) == [f"answer-{release[:12]}-data-upload-7-1", f"answer-{release[:12]}-1"]
 
 
+def test_an_event_that_comes_again_after_a_rollback_changes_nothing(proved: Project) -> None:
+    words = ("trigger", "data", "-p", "source=rich week", "--id", "upload-7")
+    assert proved.mlops(*words).ok
+    assert proved.mlops("rollback", "--env", "local-dev").ok
+
+    assert "the champion stays" in proved.mlops(*words).ok
+
+    assert proved.champion("local-dev") == "first on week 1"
+
+
+def test_the_name_of_an_event_leads_nowhere_else(proved: Project) -> None:
+    outcome = proved.mlops("trigger", "data", "--id", "../../elsewhere")
+
+    assert outcome.exit_code == 2
+    assert "cannot be part of a run's name" in outcome.err
+
+
 def test_nothing_can_be_trained_again_where_nothing_is_current(proved: Project) -> None:
     outcome = proved.mlops("trigger", "schedule", "--env", "local-prod")
 

@@ -27,7 +27,7 @@ from delivery.runs import Plan, Progress, RunResult, State
 from delivery.secrets import Secret
 from delivery.uploading import upload
 from delivery.verdicts import failure
-from delivery.watching import follow, run_to_end
+from delivery.watching import run_to_end
 from localkfp.server import ThreadedLocalKfp
 from storage import objects
 from tests.delivery.unreliable import unreliable
@@ -41,6 +41,11 @@ registry: sqlite:///registry.db
 parameters: {{greet: {{name: Ada}}}}
 """
 Run = Callable[..., tuple[RunResult, list[list[Progress]]]]
+
+
+def follow(kfp: Any, plan: Plan, run_id: str, watch: Any, *, stall_seconds: float) -> RunResult:
+    """Watch a run that goes on already."""
+    return run_to_end(kfp, plan, watch, start=lambda: run_id, stall_seconds=stall_seconds)
 
 
 @pytest.fixture

@@ -91,7 +91,14 @@ def publish_model(
 
 
 @dsl.pipeline(name="answer", description="Train, decide, publish.")
-def answer(store: str, registry: str, source: str = "week 1", mood: str = "well", git_commit: str = "unknown"):
+def answer(
+    store: str,
+    registry: str,
+    source: str = "week 1",
+    mood: str = "well",
+    git_commit: str = "unknown",
+    options: dict = {},  # noqa: B006  # KFP reads the default, and nothing writes to it
+):
     trained = _placed(train_model(source=source, mood=mood, store=store), "Train model")
     judged = _placed(
         decide(trained=trained.output, source=source, gates=GATES, store=store, registry=registry), "Decide"
