@@ -15,6 +15,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from delivery.errors import Interrupted, MlopsError, WrongUse, in_our_words
+from delivery.interrupts import sigterm_as_ctrl_c
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -127,7 +128,9 @@ def release(
 
 @app.command()
 def deploy(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Its id, the beginning of it, or its folder.")],
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="Its id, the first 6 digits of it or more, or its folder.")
+    ],
     env: EnvOption = "local-dev",
     pipeline: PipelineOption = None,
     again: Annotated[
@@ -212,7 +215,10 @@ def status(
     env: Annotated[list[str] | None, typer.Option("--env", metavar="NAME", help="Else all.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is current where: release, package, code and model by their hashes, schedule and health."""
+    """Say what is current where: release, package, code and model by their hashes, schedule and health.
+
+    With --env, an environment that is not healthy is exit code 1.
+    """
     from delivery import status as states
     from delivery.environments import environment_names
 
@@ -221,6 +227,8 @@ def status(
         _data(json.dumps(states.as_json(rows), indent=1, ensure_ascii=False))
     else:
         states.show(rows, _stdout())
+    if env and (failed := states.failure(rows)):
+        raise failed
 
 
 @app.command()
@@ -259,11 +267,14 @@ def main(arguments: list[str] | None = None, *, pipelines: str = "pipelines") ->
     """The only place that exits; a user's mistake is a sentence there, and our own keeps its traceback."""
     try:
         words = sys.argv[1:] if arguments is None else arguments
-        app(words or ["--help"], prog_name="mlops", standalone_mode=False, obj=pipelines)
+        with sigterm_as_ctrl_c():
+            code = app(words or ["--help"], prog_name="mlops", standalone_mode=False, obj=pipelines)
+        if code:  # typer gives back an exit code, as it does with Ctrl-C's 130
+            raise KeyboardInterrupt if code == Interrupted.exit_code else SystemExit(code)
     except TyperException as error:
         _exit(_wrong_use(error))
     except (KeyboardInterrupt, typer.Abort):
-        _exit(Interrupted("it was stopped", where="mlops", do="start it again"))
+        _exit(Interrupted("it was stopped", where="mlops", do="the same command again takes up what was begun"))
     except Exception as error:
         told = error if isinstance(error, MlopsError) else in_our_words(error)
         if told is None:

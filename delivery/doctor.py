@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from delivery import git
 from delivery.doctor_environment import rows
-from delivery.environments import Environment, project_root, read_environment
+from delivery.environments import Environment, environment_file, project_root, read_environment
 from delivery.errors import Failed, MlopsError
 from delivery.health import Health, Thing, thing
 
@@ -33,6 +34,7 @@ PACKAGES = {  # distribution -> module
     "mlflow-skinny": "mlflow",
     "moto": "moto",
 }
+STEPS = [name for name in PACKAGES if name not in ("kfp", "moto", "mlflow-skinny")]
 INSTALL = "`make install`, then .venv/bin/mlops"
 ENGINE = "start one (`systemctl start docker`, Docker Desktop, `colima start`)"
 
@@ -60,7 +62,7 @@ class Diagnosis:
             return None
         what = f"this machine cannot run: {', '.join(rung.name for rung in broken)}"
         lacks = list(dict.fromkeys(name for rung in broken for name in rung.lacks))
-        cures = list(dict.fromkeys(thing.get_it for thing in self.things if thing.name in lacks))
+        cures = [f"{thing.name}: {thing.get_it}" for thing in self.things if thing.name in lacks]
         return Failed(what, where=", ".join(lacks), do="; ".join(cures))
 
     def as_json(self) -> dict[str, Any]:
@@ -70,18 +72,18 @@ class Diagnosis:
 
 
 def examine(environment_name: str, root: Path | None = None) -> Diagnosis:
-    """Looks only: nothing is installed, and no object is left in the store."""
-    things = [_python(), _cores(), _memory(), _disk(root or Path.cwd()), _git()]
+    """Looks only: nothing is installed, and nothing is left but an object `doctor.txt` where the store is a bucket."""
+    environment = _environment(environment_name, root)
+    folder = root or Path.cwd()
+    things = [_python(), _cores(), _memory(), _disk(folder), _git(folder)]
     things += [_package(distribution, module) for distribution, module in PACKAGES.items()]
     things += [_gpu(), _docker(), _tool("kind", "the kind cluster"), _tool("kubectl", "the kind cluster"), _chromium()]
-    try:
-        environment = read_environment(environment_name, root or project_root())
-    except MlopsError as error:
-        things.append(thing("environment", False, error.what, "mlops run", error.do))
+    if isinstance(environment, MlopsError):
+        things.append(thing("environment", False, environment.what, "mlops run", environment.do))
         return Diagnosis(things=things, rungs=_rungs(things))
     asked = rows(environment)
     rungs = _rungs([*things, *asked])
-    if environment.endpoint != "local":
+    if environment.endpoint != "local" or environment.signing_key or environment.require_signature:
         rungs.append(_deploying(environment, things, asked))
     things += [thing("environment", True, environment_name, "mlops run", ""), *asked]
     return Diagnosis(things=things, rungs=rungs)
@@ -105,9 +107,22 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
         console.print(Text.assemble(f"{rung.name}: ", answer, why), soft_wrap=True, highlight=False)
 
 
+def _environment(name: str, root: Path | None) -> Environment | MlopsError:
+    """Why it cannot be read is a finding like others; a name that no file has is a mistyped command, and raised."""
+    try:
+        root = root or project_root()
+    except MlopsError as error:
+        return error
+    environment_file(name, root)
+    try:
+        return read_environment(name, root)
+    except MlopsError as error:
+        return error
+
+
 def _rungs(things: list[Thing]) -> list[Rung]:
     bad = [thing.name for thing in things if thing.health is not Health.OK]
-    code = ["python", *(name for name in PACKAGES if name not in ("kfp", "moto", "mlflow-skinny"))]
+    code = ["python", *STEPS]
     pipeline = [*code, "kfp", "mlflow-skinny", "memory", "disk", "environment", "endpoint", "store", "registry"]
     needs: list[tuple[str, bool, list[str]]] = [
         ("a function", True, code),
@@ -120,8 +135,9 @@ def _rungs(things: list[Thing]) -> list[Rung]:
 
 
 def _deploying(environment: Environment, things: list[Thing], asked: list[Thing]) -> Rung:
-    """On a cluster all that the environment names must be right, and of this machine only what delivers."""
-    here = [each for each in things if each.name in ("python", "kfp", "mlflow-skinny")]
+    """All that the environment names must be right, and of this machine what delivers, and the steps' where they run."""
+    needed = ["python", "kfp", "mlflow-skinny", *(STEPS if environment.endpoint == "local" else ())]
+    here = [each for each in things if each.name in needed]
     lacks = [each.name for each in (*here, *asked) if each.health is not Health.OK]
     return Rung(name=f"a deploy to {environment.name}", basic=True, lacks=lacks)
 
@@ -149,9 +165,16 @@ def _disk(folder: Path) -> Thing:
     return thing("disk", free >= 2 * GIB, f"{free / GIB:.1f} GiB free", "the artifacts of runs", "free 2 GiB or more")
 
 
-def _git() -> Thing:
+def _git(folder: Path) -> Thing:
     found = _said("git", "--version")
-    return thing("git", found is not None, found or "-", "the commit in the lineage", "install git", here=False)
+    if not found:
+        return thing("git", False, "-", "the commit in the lineage", "install git", here=False)
+    try:
+        git.head(folder)
+    except MlopsError as error:
+        what = f"this folder is no git repository with a commit ({error.what.partition(': ')[2]})"
+        return thing("git", False, what, "releases", "git init, git add, git commit", here=False)
+    return thing("git", True, found, "the commit in the lineage", "")
 
 
 def _package(distribution: str, module: str) -> Thing:

@@ -15,7 +15,7 @@ from delivery.errors import AccessDenied, Failed, MlopsError, NoAnswer, in_our_w
 from delivery.health import Health, Thing, thing
 from delivery.pin import PINNED
 from delivery.release import BUILT
-from delivery.secrets import Secret, read
+from delivery.secrets import Secret, is_open, read
 
 BUILD = "build a release: mlops release --image REPO@sha256:..."
 PUSH = "push the image, or build a release with one that is there: mlops release --image REPO@sha256:..."
@@ -45,7 +45,7 @@ def _tried(name: str, shown: str, use: str, attempt: Callable[[], object]) -> Th
         attempt()
     except Exception as error:  # whatever it is: the row says it, and the next row is looked at
         told = in_our_words(error)
-        what, cure = (told.what, told.do) if told else (str(error), f"mend it, or name another {name}")
+        what, cure = (told.what, told.do) if told else (str(error), f"correct `{name}` in the environment")
         return thing(name, False, f"{shown}: {what}", use, cure)
     return thing(name, True, shown, use, "")
 
@@ -147,15 +147,35 @@ def registry_of(repository: str) -> tuple[str, str]:
 def _keys(environment: Environment) -> Iterator[Thing]:
     """The key that signs what is proved here, and those whose word counts here; of each only what the file asks for."""
     if environment.signing_key:
-        use = "signing evidence"
-        unread = _unread("signing_key", environment.signing_key, environment.root, use)
-        yield unread or thing("signing_key", True, "it can be read", use, "")
+        yield _signing_key(environment.signing_key, environment.root)
     if environment.require_signature:
-        files = environment.trusted_keys
-        absent = [file for file in files if not Path(file).is_file()]
-        found = f"not there: {', '.join(absent)}" if absent else f"{len(files)} of them"
+        yield _trusted_keys(environment.trusted_paths)
+
+
+def _signing_key(key: Secret, root: Path) -> Thing:
+    """Loaded as a deploy loads it: what can be read may still be no key that signs."""
+    from delivery.signatures import signer  # here, as few environments have keys
+
+    use, shown = "signing evidence", key.file or f"${key.env}"
+    unread = _unread("signing_key", key, root, use)
+    row = unread or _tried("signing_key", shown, use, lambda: signer(read(key, root), shown))
+    if row.health is Health.OK and is_open(key, root):
+        return replace(row, found=f"{shown}: others can read it: chmod 600")
+    return row
+
+
+def _trusted_keys(paths: list[Path]) -> Thing:
+    from delivery.signatures import trusted  # here, as few environments have keys
+
+    use, absent = "believing evidence", [str(path) for path in paths if not path.is_file()]
+    if absent:
         do = "put the public key (PEM) of who signs there, or correct `trusted_keys`"
-        yield thing("trusted_keys", bool(files) and not absent, found, "believing evidence", do, here=False)
+        return thing("trusted_keys", False, f"not there: {', '.join(absent)}", use, do, here=False)
+    try:
+        trusted(paths)
+    except MlopsError as error:
+        return thing("trusted_keys", False, f"{error.where}: {error.what}", use, error.do)
+    return thing("trusted_keys", True, f"{len(paths)} of them", use, "")
 
 
 def _try_embedded(environment: Environment) -> None:
@@ -168,6 +188,7 @@ def _try_embedded(environment: Environment) -> None:
 
 
 def _try_store(environment: Environment) -> None:
+    """A folder keeps nothing of it, a bucket one small object, `doctor.txt`."""
     if environment.store.startswith("file:"):
         _try_folder(Path("/" + environment.store.removeprefix("file:").lstrip("/")))
     else:
@@ -181,11 +202,19 @@ def _try_registry(environment: Environment) -> None:
     if url.startswith("sqlite:///"):
         _try_folder(Path(url.removeprefix("sqlite:///")).parent)
         return
+    from http.client import HTTPException
     from urllib.error import HTTPError
+    from urllib.parse import urlsplit
     from urllib.request import urlopen
 
-    with suppress(HTTPError):  # it answered, though it did not like the page that was asked for
-        urlopen(url, timeout=SECONDS).close()
+    try:
+        with suppress(HTTPError):  # it answered, though it did not like the page that was asked for
+            urlopen(url, timeout=SECONDS).close()
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        why, host = getattr(reason, "strerror", None) or reason, urlsplit(url).netloc
+        do = "start it, or correct `registry` in the environment"
+        raise NoAnswer(f"{host} does not answer: {why}", where=url, do=do) from error
 
 
 def _try_folder(folder: Path) -> None:

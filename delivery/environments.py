@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from components import IMAGE
@@ -27,6 +29,7 @@ WANTED = {  # pydantic's word for what is wrong -> what would be right
     "greater_than_equal": "{ge} or more",
 }
 FORMS = {  # a setting that is text of a form -> that form, and an example
+    "store": ("a folder, or the URL of one", "write file:FOLDER, or s3://bucket/folder"),
     "endpoint": ("`local` or the URL of a KFP API", "write `endpoint: local`, or `endpoint: https://...`"),
     "registry": (
         "a SQLite file, or the URL of an MLflow server or a Kubeflow Model Registry",
@@ -38,10 +41,23 @@ FORMS = {  # a setting that is text of a form -> that form, and an example
     ),
 }
 HIDDEN = {  # what was written there may be the secret itself, so no sentence repeats it
-    "token": ("where the secret is, and not what it is", HOW),
-    "signing_key": ("where the secret is, and not what it is", HOW),
+    "token": ("the one place where the secret is, and not what it is", HOW),
+    "signing_key": ("the one place where the secret is, and not what it is", HOW),
     "store_secret": ("the name of a Kubernetes secret", "write a name as in `store_secret: store`"),
 }
+
+
+MISTYPED = r"\w+//|file://[^/]|(?!file:)[\w+.-]+:(?!//)"  # no URL, and who wrote it meant no folder of that name
+BELIEVED: JsonDict = {  # as an editor reads it: who wants signatures says whose
+    "if": {"properties": {"require_signature": {"const": True}}, "required": ["require_signature"]},
+    "then": {"properties": {"trusted_keys": {"minItems": 1}}, "required": ["trusted_keys"]},
+}
+
+
+def _place(text: str) -> str:
+    if re.match(MISTYPED, text):
+        raise ValueError("it looks like a URL and is none")
+    return text
 
 
 def _cron(text: str) -> str:
@@ -55,6 +71,7 @@ def _cron(text: str) -> str:
 Text = Annotated[str, Field(strict=True, min_length=1)]
 Cron = Annotated[str, Field(strict=True, pattern=r"^\S+( +\S+){5}$"), AfterValidator(_cron)]
 Name = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]  # Kubernetes' own rule
+Place = Annotated[Text, AfterValidator(_place), Field(json_schema_extra={"pattern": f"^(?!{MISTYPED})"})]
 Endpoint = Annotated[Text, Field(pattern=r"^(local$|https?://[^/\s]+)")]
 RegistryUrl = Annotated[Text, Field(pattern=r"^(sqlite:///.|(kubeflow\+)?https?://[^/\s])")]
 
@@ -63,7 +80,7 @@ RegistryUrl = Annotated[Text, Field(pattern=r"^(sqlite:///.|(kubeflow\+)?https?:
 class Settings:
     """What differs between environments is in such a file, and nowhere else."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", json_schema_extra=BELIEVED)
 
     endpoint: Annotated[Endpoint, Field(description="The KFP API: `local` is inside `mlops` itself; else its URL.")]
     namespace: Annotated[Text, Field(description="Whose runs they are, where the endpoint knows namespaces.")] = ""
@@ -71,7 +88,8 @@ class Settings:
         Secret | None, Field(description="Where the bearer token of the KFP API is; it is read for each connection.")
     ] = None
     store: Annotated[
-        Text, Field(description="Where runs, models and releases are kept: a folder, or a bucket (s3://bucket/folder).")
+        Place,
+        Field(description="Where runs, models and releases are kept: a folder, or a bucket (s3://bucket/folder)."),
     ]
     store_secret: Annotated[
         Name, Field(description="The Kubernetes secret whose AWS_* and MLFLOW_* keys the steps get as variables.")
@@ -159,11 +177,17 @@ def environment_names(root: Path | None = None) -> list[str]:
 def read_environment(name: str, root: Path | None = None) -> Environment:
     """The environment of that name, with every path in it absolute; wrong names and keys say what would be right."""
     root = root or project_root()
+    path = environment_file(name, root)
+    return _checked(_parsed(path), path, name, root)
+
+
+def environment_file(name: str, root: Path) -> Path:
+    """Where that environment is described, whether well or not."""
     path = root / "environments" / f"{name}.yaml"
     known = environment_names(root)
     if name not in known:  # and not "is there such a file": ../elsewhere/x is no name
         raise WrongUse(f"there is no environment `{name}`", where=path, do=meant(name, known))
-    return _checked(_parsed(path), path, name, root)
+    return path
 
 
 def schema() -> dict[str, Any]:
@@ -204,9 +228,23 @@ def served(environment: Environment, images: Mapping[str, Path] | None = None) -
         server.stop()
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML's own would silently take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(problem=f"`{key.value}` is there twice", problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
 def _parsed(path: Path) -> Mapping[str, Any]:
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         where = f"{path}, line {line}"
@@ -227,6 +265,9 @@ def _checked(given: Mapping[str, Any], path: Path, name: str, root: Path) -> Env
         settings = TypeAdapter(Settings).validate_python(given)
     except ValidationError as error:
         raise _sentence(min(error.errors(), key=_rank), path) from None  # pydantic's own would repeat a secret
+    if settings.require_signature and not settings.trusted_keys:
+        do = "name the files of their public keys: `trusted_keys: [environments/keys/NAME.pub.pem]`"
+        raise WrongUse("`require_signature` is true without `trusted_keys`: nobody is believed", where=path, do=do)
     checked = {item.name: getattr(settings, item.name) for item in fields(Settings)}
     for key in ("store", "registry"):
         checked[key] = absolute(checked[key], root)

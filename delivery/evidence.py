@@ -10,6 +10,7 @@ import hashlib
 import json
 import posixpath
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,6 +65,7 @@ class Evidence:
     gates: str
     contract: str
     data_version: str
+    arguments: dict[str, Any]  # of the run
     checks: list[dict[str, Any]]
     metrics: dict[str, Any]  # test set -> metric -> value, of the candidate
     candidate: str  # the model that the run trained
@@ -82,9 +84,14 @@ class Signed:
 
 
 def gathered(
-    release: Release, pipeline: str, environment: Environment, result: RunResult, registry: Registry
+    release: Release,
+    pipeline: str,
+    environment: Environment,
+    result: RunResult,
+    registry: Registry,
+    arguments: Mapping[str, Any],
 ) -> Evidence:
-    """What that run proves, of a champion that is still the one it left.
+    """What that run, with those arguments, proves, of a champion that is still the one it left.
 
     NotValidated when a step or a gate did not let it pass; GatesDiffer and BytesDiffer when its model is not of this release.
     """
@@ -101,7 +108,7 @@ def gathered(
         environment=environment.name, namespace=environment.namespace, run_id=result.run_id, run_name=result.run_name,
         finished=max((str(record.get("finished") or "") for step, record in records.items() if step != "report"), default=""),
         verdict=str(decided.get("verdict", "")), gates=package.gates, contract=package.contract,
-        data_version="".join(versions), checks=checks, metrics=verdicts.metrics(records),
+        data_version="".join(versions), arguments=dict(arguments), checks=checks, metrics=verdicts.metrics(records),
         candidate=str(published.get("sha256", "")),
         model=_champion(published, decided, result, registry, environment.registry) if published else None,
     )  # fmt: skip
@@ -177,6 +184,9 @@ def as_markdown(signed: Signed, trusted: str = "") -> str:
     }  # fmt: skip
     blocks = [f"# Evidence for {it.pipeline}, release {it.release[:12]}"]
     blocks.append(_table(["", ""], [[name, value] for name, value in about.items() if value.strip("`")]))
+    if it.arguments:
+        given = [[name, json.dumps(value, ensure_ascii=False)] for name, value in sorted(it.arguments.items())]
+        blocks += ["## Arguments of the run", _table(["parameter", "value"], [*given])]
     if it.checks:
         rows = [[row.get(key) for key in ("name", "value", "condition", "limit")] for row in it.checks]
         blocks += ["## Gates, all passed", _table(["gate", "value", "", "limit"], rows)]

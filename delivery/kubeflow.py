@@ -112,6 +112,20 @@ class Kubeflow:
                     return None
                 raise
 
+    def spec(self, run: Run) -> dict[str, Any]:
+        """The pipeline that ran, as its package has it; a platform's part stands beside it, and is left out.
+
+        A run that was started from a version names that only.
+        """
+        spec: dict[str, Any] = run.get("pipeline_spec") or {}
+        of = run.get("pipeline_version_reference", {})
+        if not spec and of.get("pipeline_version_id"):
+            with self.in_sentences():
+                ids = (of.get("pipeline_id", ""), of["pipeline_version_id"])
+                answer = self.client._pipelines_api.pipeline_service_get_pipeline_version(*ids, _preload_content=False)
+                spec = as_json(answer).get("pipeline_spec") or {}
+        return dict(spec.get("pipeline_spec") or spec)
+
     def latest(self, count: int) -> list[str]:
         """The names of the newest runs, the newest first."""
         with self.in_sentences():
@@ -227,12 +241,6 @@ def tasks_of(run: Run) -> list[Task]:
         )
         for task in _tasks(run)
     ]
-
-
-def spec_of(run: Run) -> dict[str, Any]:
-    """The pipeline that ran, as its package has it; a platform's part stands beside it, and is left out."""
-    spec = run.get("pipeline_spec", {})
-    return dict(spec.get("pipeline_spec", spec))
 
 
 def _tasks(run: Run) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from delivery.evidence import Signed
 from delivery.kubeflow import connected
 from delivery.ledger import Entry, Ledger
 from delivery.pin import gates_of
-from delivery.prove import arguments_of, pipeline_of
+from delivery.prove import arguments_of, known_pipeline, pipeline_of
 from delivery.release import Release
 from delivery.settling import (
     Change,
@@ -108,8 +108,11 @@ def find(version: str, source: Environment, pipeline: str, release_id: str = "",
 
     A commit may have been built twice, with another image: then the release that is `bound` to the version goes before a newer one.
     """
-    commit = git.commit_of(source.root, version)
+    commit, pipeline = git.commit_of(source.root, version), known_pipeline(source, pipeline)
     proved = [entry for entry in reversed(Ledger(source.store, pipeline).entries()) if entry.done and entry.evidence]
+    if release_id and not re.fullmatch(r"[0-9a-f]{6,64}", release_id):
+        do = "6 or more of its hexadecimal digits, as `mlops release` printed them"
+        raise WrongUse(f"`{release_id}` is no release", where="--release", do=do)
     if commit is None:
         if not re.fullmatch(r"[0-9a-f]{6,64}", version):
             do = f"`git tag {version}` on the commit that was released, or `git fetch --tags`; or name the release by its id"
@@ -156,9 +159,12 @@ def _check(candidate: Candidate, source: Environment, target: Environment, pipel
     if (evidence.environment, evidence.namespace) != (source.name, source.namespace):
         what = f"the evidence was given by the environment {evidence.environment} {evidence.namespace}".rstrip()
         what += f", not by {source.name} {source.namespace}".rstrip()
-        raise NotValidated(what, where=signed.url, do=f"`mlops deploy {release.short} --env {source.name} --again`")
+        raise NotValidated(
+            what, where=signed.url, do=f"promote it from where it was proved: --from {evidence.environment}"
+        )
     if (evidence.commit, evidence.image) != (release.commit, release.image):
-        what = f"the evidence is of commit {evidence.commit[:12]}, the release of {release.commit[:12]}"
+        what = f"the evidence is of commit {evidence.commit[:12]} in {evidence.image}, "
+        what += f"the release of {release.commit[:12]} in {release.image}"
         raise WrongCommit(what, where=signed.url, do=f"`mlops deploy {release.short} --env {source.name} --again`")
     if evidence.package != package.sha256:
         what = f"the package that was validated is {evidence.package[:12]}, the release holds {package.sha256[:12]}"

@@ -13,9 +13,10 @@ from delivery import evidence as evidences
 from delivery import parameters, running, verdicts
 from delivery.compile import graph_of, read_spec
 from delivery.environments import Environment
-from delivery.errors import GateRefused, WrongUse
+from delivery.errors import GateRefused, WrongUse, meant
 from delivery.evidence import Evidence, Signed
 from delivery.kubeflow import ENDED, Kubeflow, Version
+from delivery.ledger import pipelines_in
 from delivery.progress import plain
 from delivery.release import Release
 from delivery.runs import Plan
@@ -50,6 +51,14 @@ def pipeline_of(environment: Environment, pipeline: str | None) -> str:
         return name
     where = f"environments/{environment.name}.yaml"
     raise WrongUse("no pipeline is named, and there is no default", where=where, do="name it: `--pipeline NAME`")
+
+
+def known_pipeline(environment: Environment, pipeline: str | None) -> str:
+    """The same; where something is current, it must be one of which anything ever was."""
+    name, known = pipeline_of(environment, pipeline), pipelines_in(environment.store)
+    if known and name not in known:
+        raise WrongUse(f"no `{name}` was ever put into {environment.name}", where="--pipeline", do=meant(name, known))
+    return name
 
 
 def proved(environment: Environment, release: Release, pipeline: str) -> Signed | None:
@@ -93,6 +102,8 @@ def prove(
         )
         start = partial(str, begun) if begun else partial(kfp.start, version, pipeline, run_name, arguments)
         result = running.watched(kfp, plan, talk, start=start, stall_seconds=environment.stall_minutes * 60)
+        for what, where in verdicts.places(result, environment).items():
+            plain(talk, f"{what}: {where}")
         failed = verdicts.failure(result)
         if failed is None:
             break
@@ -103,7 +114,8 @@ def prove(
         again = True
     for sentence in verdicts.sentences(result.records):
         plain(talk, sentence)
-    evidence: Evidence = evidences.gathered(release, pipeline, environment, result, open_registry(environment.registry))
+    registry = open_registry(environment.registry)
+    evidence: Evidence = evidences.gathered(release, pipeline, environment, result, registry, arguments)
     file = evidences.write(evidence, environment.store, sign)
     return evidences.read(environment.store, release.id, file)
 

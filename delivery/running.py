@@ -13,7 +13,7 @@ from delivery import parameters, progress
 from delivery.compile import compile_pipeline, graph_of, pipeline_module, read_package
 from delivery.environments import Environment
 from delivery.errors import Failed, WrongUse, in_our_words, meant
-from delivery.kubeflow import Kubeflow, connected, spec_of
+from delivery.kubeflow import Kubeflow, connected
 from delivery.runs import RUN_NAME, Plan, RunResult, new_run_name
 from delivery.watching import run_to_end
 from storage import objects
@@ -90,7 +90,7 @@ def report(environment: Environment, run: str, package: str) -> str:
         found = kfp.find(run)
         if found is None:
             raise _unknown_run(environment, run, kfp.latest(NEAR))
-    run_name, run_id, spec = found["display_name"], found["run_id"], spec_of(found)
+        run_name, run_id, spec = found["display_name"], found["run_id"], kfp.spec(found)
     named = RUN_NAME.fullmatch(run_name)
     name = named["pipeline"] if named else str(spec.get("pipelineInfo", {}).get("name", "")).replace("-", "_")
     graph = getattr(pipeline_module(name, package), "GRAPH", None) or (graph_of(spec) if spec else {})

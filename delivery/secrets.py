@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from delivery.errors import WrongUse
 
-HOW = "write {env: NAME} or {file: PATH}"
+HOW = "write exactly one of {env: NAME} or {file: PATH}"
 WRITTEN = {  # what it looks like, without a word of what it says
     "a password in a URL": re.compile(r"://[^/\s@]*:[^/\s@]+@"),
     "an AWS key id": re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"),
@@ -44,7 +44,7 @@ def read(secret: Secret, root: Path) -> str:
             return text
         what = f"the environment variable `{secret.env}` holds no secret"
         raise WrongUse(what, where=f"${secret.env}", do=f"set it for this command: export {secret.env}=...")
-    path = root / Path(secret.file).expanduser()
+    path = _path(secret, root)
     try:
         text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
@@ -55,6 +55,15 @@ def read(secret: Secret, root: Path) -> str:
     if not text:
         raise WrongUse("a secret's file holds no text", where=path, do="put the secret there, readable by you alone")
     return text
+
+
+def is_open(secret: Secret, root: Path) -> bool:
+    """Whether others than its owner have a right to the secret's file."""
+    return bool(secret.file) and bool(_path(secret, root).stat().st_mode & 0o077)
+
+
+def _path(secret: Secret, root: Path) -> Path:
+    return root / Path(secret.file).expanduser()
 
 
 def refuse_written(settings: Mapping[str, Any], path: Path) -> None:

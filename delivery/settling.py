@@ -128,7 +128,11 @@ def check_model(model: Model, folder: str) -> None:
             what = (
                 f"{file} of the model {model.name} is not the one that was validated: {found[:12]}, not {wanted[:12]}"
             )
-            raise BytesDiffer(what, where=url, do="find out who changed it; deploy the release again to train it anew")
+            raise BytesDiffer(
+                what,
+                where=url,
+                do="find out who changed it, and put the file back; a promotion repeated brings one that is gone",
+            )
 
 
 def copy_model(model: Model, source: str, target: str) -> None:

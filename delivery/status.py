@@ -14,7 +14,7 @@ from rich.text import Text
 
 from delivery import release as releases
 from delivery.environments import Environment, read_environment
-from delivery.errors import in_our_words
+from delivery.errors import Failed, in_our_words
 from delivery.kubeflow import connected
 from delivery.ledger import Entry, Ledger, pipelines_in
 from delivery.scheduling import scheduled
@@ -55,13 +55,27 @@ def status(names: Sequence[str], root: Path | None = None) -> list[Row]:
         return [row for rows in pool.map(partial(_rows, root=root), names) for row in rows]
 
 
+def failure(rows: Sequence[Row]) -> Failed | None:
+    """None where all is as the ledgers say, or nothing was ever deployed."""
+    bad = [row for row in rows if not row.healthy]
+    if not bad:
+        return None
+    where = ", ".join(f"{row.environment} {row.pipeline}".rstrip() for row in bad)
+    what = "; ".join(row.health for row in bad)
+    return Failed(
+        what,
+        where=where,
+        do="`mlops rollback --to` what is current, or deploy or promote it again, sets right what moved",
+    )
+
+
 def show(rows: Sequence[Row], console: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("environment", "pipeline", "version", "release", "package", "code", "model", "schedule", "since"):
         table.add_column(heading, no_wrap=True)
     table.add_column("health", overflow="fold")
     for row in rows:
-        model = f"{row.model[:SHORT]} (version {row.model_version})" if row.model else "-"
+        model = f"{row.model[:SHORT]} (version {row.model_version or '-'})" if row.model else "-"
         since = f"{row.at[:16]} {row.verb} by {row.by}" if row.at else "-"
         code = row.image.rpartition("sha256:")[2][:SHORT]
         cells = (row.pipeline, row.version, row.release[:SHORT], row.package[:SHORT], code)

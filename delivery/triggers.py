@@ -14,7 +14,7 @@ from delivery.environments import Environment
 from delivery.errors import Failed, WrongUse, meant
 from delivery.kubeflow import connected
 from delivery.ledger import Ledger
-from delivery.prove import arguments_of, pipeline_of, prove
+from delivery.prove import arguments_of, known_pipeline, prove
 from delivery.settling import Change, champion_is, put_to_work, version_name
 
 KINDS = ("data", "schedule")
@@ -38,7 +38,7 @@ def trigger(
     """
     if kind not in KINDS:
         raise WrongUse(f"`{kind}` is nothing that can trigger a training", where="mlops trigger", do=meant(kind, KINDS))
-    pipeline = pipeline_of(environment, pipeline)
+    pipeline = known_pipeline(environment, pipeline)
     ledger = Ledger(environment.store, pipeline)
     seen, current = ledger.newest(), ledger.current()
     if current is None:
@@ -57,8 +57,8 @@ def trigger(
         signed = prove(environment, kfp, release, pipeline, arguments, talk, name=name)
         model = model_of(signed.evidence)
         if model == current.model or not champion_is(environment, model):
-            note = f"the champion stays: run {signed.evidence.run_name} made none that is better"
-            return Change(environment=environment.name, entry=current, notes=[note])
+            done = [f"trained again by run {signed.evidence.run_name}, and the champion stays"]
+            return Change(environment=environment.name, entry=current, done=done)
         state = {**current.state, "evidence": signed.file, "model": model}
         why = why or f"{kind} {event}"
         entry = ledger.begin(verb="trigger", by=by, why=why, state=state, run_id=signed.evidence.run_id, after=seen)

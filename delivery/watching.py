@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 from delivery.errors import Failed, Interrupted, MlopsError, RunStalled
+from delivery.interrupts import sigterm_as_ctrl_c
 from delivery.kubeflow import ASK_REMOTE_SECONDS, ENDED, Kubeflow, Run, tasks_of
 from delivery.runs import Plan, Progress, Records, RunResult, State, progress
 from storage import objects
@@ -156,18 +154,11 @@ def _error(run: Run) -> str:
 
 @contextmanager
 def _ended_by_ctrl_c(kfp: Kubeflow, plan: Plan, starts_anew: str) -> Iterator[None]:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
-    before = signal.signal(signal.SIGTERM, stop) if in_main else None
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise _stopped(kfp, plan, starts_anew) from error
-    finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+    with sigterm_as_ctrl_c():
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise _stopped(kfp, plan, starts_anew) from error
 
 
 def _stopped(kfp: Kubeflow, plan: Plan, starts_anew: str) -> Interrupted:

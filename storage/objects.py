@@ -217,6 +217,8 @@ def _sentence(error: Exception, doing: str, url: str) -> StorageError:
     if _s3_code(error) == "NoSuchBucket":
         bucket = url.removeprefix("s3://").partition("/")[0]
         what, do = f"there is no bucket {bucket}", "make the bucket, or correct the URL"
+    elif isinstance(error, FileNotFoundError) and doing == "writing" and not remote:  # missing folders are made
+        what, do = "writing failed: its folder cannot be made there", "name a place that can be written"
     elif isinstance(error, FileNotFoundError):
         what, do = f"{doing} failed: there is no such file", "correct the URL, or run first what writes it"
     elif isinstance(error, PermissionError) and remote:

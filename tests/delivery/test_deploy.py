@@ -1,18 +1,25 @@
 """`mlops deploy`: what may become current, and that a repeat changes nothing."""
 
 import json
+import os
+import signal
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from delivery import deploy as deploying
+from delivery import prove as proving
 from delivery import release as releases
-from delivery.errors import Failed
-from delivery.kubeflow import ENDED, connected
+from delivery import running
+from delivery.errors import Failed, MlopsError
+from delivery.kubeflow import ENDED, Version, connected
+from delivery.runs import Plan, RunResult
 from delivery.uploading import upload
 from tests.delivery.delivered import Project
 
@@ -126,6 +133,7 @@ def test_the_code_that_runs_is_the_code_that_was_released(delivery: Project) -> 
     assert delivery.mlops("deploy", release).ok
 
     assert delivery.champion("local-dev") == "released on week 1"
+    assert delivery.current("local-dev").arguments["git_commit"] == delivery.git("rev-parse", "HEAD~1")
 
 
 def test_changed_settings_are_a_new_entry_without_a_new_run(delivery: Project) -> None:
@@ -136,8 +144,76 @@ def test_changed_settings_are_a_new_entry_without_a_new_run(delivery: Project) -
     said = delivery.mlops("deploy", release).ok
 
     entry = delivery.current("local-dev")
-    assert "scheduled at `0 0 4 * * *`" in said
+    assert "scheduled at `0 0 4 * * *`, noted in the ledger" in said  # and the champion stays
     assert (entry.number, entry.run_id) == (first.number + 1, first.run_id)
+    delivery.configure("local-dev", parameters={"answer": {"source": "week 2"}})
+    assert delivery.mlops("deploy", release).ok
+    assert delivery.current("local-dev").arguments["source"] == "week 2"
+
+
+def test_what_is_current_is_proved_anew_when_that_is_wanted(proved: Project) -> None:
+    first = proved.current("local-dev")
+
+    assert "verdict: keep" in proved.mlops("deploy", first.release, "--again").err
+
+    second, environment = proved.current("local-dev"), proved.environment("local-dev")
+    assert (second.number, second.model) == (first.number + 1, first.model)
+    assert second.run_id in second.evidence != first.evidence
+    newest = proving.proved(environment, releases.find(first.release, environment), "answer")
+    assert newest
+    assert newest.file == second.evidence
+
+
+def test_nothing_is_trained_that_could_not_be_signed(delivery: Project) -> None:
+    delivery.configure("local-dev", signing_key={"env": "NOT_THERE"})
+    release = delivery.release("first", 0.6)
+
+    assert "NOT_THERE" in delivery.mlops("deploy", release).err
+
+    with connected(delivery.environment("local-dev")) as kfp:
+        assert kfp.latest(5) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "again", "attempt"),
+    [
+        (["RUNNING"], False, ("r-1", "0")),
+        (["FAILED", "PENDING"], True, ("r-2", "1")),
+        (["CANCELED", "SUCCEEDED"], False, ("r-2", "1")),
+        (["FAILED", "SUCCEEDED"], True, ("r-3", "")),
+    ],
+)
+def test_a_run_that_goes_on_or_went_well_is_taken_up(states: list[str], again: bool, attempt: tuple[str, str]) -> None:
+    version, of = Version("p", "v", "r"), {"pipeline_version_id": "v"}
+    runs = {
+        f"r-{number + 1}": [{"state": state, "run_id": str(number), "pipeline_version_reference": of}]
+        for number, state in enumerate(states)
+    }
+    kfp: Any = SimpleNamespace(runs_named=runs.get)
+
+    assert proving._attempt(kfp, "r", version, {}, again=again) == attempt
+
+
+@pytest.mark.parametrize(("kind", "runs"), [("error", ["r-1", "r-2"]), ("gate", ["r-1"])])
+def test_a_run_that_was_taken_up_and_failed_is_tried_once_more_unless_a_gate_refused(
+    proved: Project, monkeypatch: pytest.MonkeyPatch, kind: str, runs: list[str]
+) -> None:
+    environment, seen, attempts = proved.environment("local-dev"), [], iter([("r-1", "an id"), ("r-2", "")])
+
+    def watched(kfp: object, plan: Plan, talk: object, **_: object) -> RunResult:
+        seen.append(plan.run_name)
+        records = {"decide": {"state": "FAILED", "error": {"kind": kind, "what": "no", "where": "-", "do": "-"}}}
+        ended: dict[str, Any] = {"run_id": "1", "state": "FAILED", "records": records, "log": Path("log")}
+        return RunResult(run_name=plan.run_name, progress=[], report_url=None, **ended)
+
+    monkeypatch.setattr(proving, "_attempt", lambda *_, **__: next(attempts))
+    monkeypatch.setattr(running, "watched", watched)
+    with pytest.raises(MlopsError):
+        deploying.deploy(
+            proved.current("local-dev").release, environment, None, Console(quiet=True), by="Ada", again=True
+        )
+
+    assert seen == runs
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "packages/answer.yaml", "code.tar"])
@@ -199,8 +275,40 @@ def test_a_parameter_that_no_api_can_hold_is_a_wrong_use(delivery: Project) -> N
     assert "JSON" in outcome.err
 
 
+def test_the_page_of_a_deployments_run_can_be_made_anew(proved: Project) -> None:
+    current = proved.current("local-dev")
+
+    pages = [proved.mlops("report", run).ok for run in (f"answer-{current.release[:12]}-1", current.run_id)]
+
+    assert pages[0] == pages[1]
+    assert "publish_model" in Path(pages[0].strip()).read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_verb_that_is_stopped_says_so_and_its_repeat_completes(
+    delivery: Project, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    release, copy = delivery.release("first", 0.6), releases.copy
+
+    def stopped(*given: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return copy(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(releases, "copy", stopped)
+        outcome = delivery.mlops("deploy", release)
+
+    assert outcome.exit_code == 130
+    assert outcome.err.startswith("error: it was stopped\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert delivery.mlops("deploy", release).ok
+
+
 def test_a_user_without_a_name_can_deploy(delivery: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delivery.cli.getuser", lambda: {}["getpwuid(): uid not found: 12345"])
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("delivery.cli.getuser", nobody)
     release = delivery.release("first", 0.6)
 
     assert delivery.mlops("deploy", release).ok

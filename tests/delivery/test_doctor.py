@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,42 @@ def test_a_missing_package_takes_the_rungs_that_need_it(project: Path, monkeypat
     assert [lacks(diagnosis)[rung] for rung in BASIC] == [[], ["moto"], []]
     assert failed is not None
     assert (failed.what, failed.where) == ("this machine cannot run: a step, with S3 by moto", "moto")
-    assert "make install" in failed.do
+    assert failed.do.startswith("moto: `make install`")
+
+
+def test_without_a_commit_there_is_no_release_and_all_else_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
+    found = []
+    for command in ("", "git init -q", "git -c user.name=A -c user.email=a@mail.example commit -qm a --allow-empty"):
+        subprocess.run(command, shell=True, check=True)
+        diagnosis = examine("local-dev")
+        assert diagnosis.failure() is None
+        found.append(next(thing for thing in diagnosis.things if thing.name == "git"))
+
+    assert [thing.health for thing in found] == [Health.MISSING, Health.MISSING, Health.OK]
+    for thing in found[:2]:
+        assert thing.found.startswith("this folder is no git repository with a commit (")
+        assert (thing.needed_for, thing.get_it) == ("releases", "git init, git add, git commit")
+
+
+def test_an_unknown_environment_is_a_mistyped_command_and_a_broken_one_a_finding(mlops: Any, project: Path) -> None:
+    (project / "environments/broken.yaml").write_text("endpoint: [")
+    unknown, broken = mlops("doctor", "--env", "lcal-dev"), mlops("doctor", "--env", "broken")
+
+    assert (unknown.exit_code, unknown.out) == (2, "")
+    assert "did you mean `local-dev`?" in unknown.err
+    assert broken.exit_code == 1
+    assert "environment: mend that line" in broken.err
+
+
+def test_each_cure_names_what_it_cures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("moto", "kfp"):
+        monkeypatch.setitem(doctor.PACKAGES, package, f"no_such_module_{package}")
+
+    failed = examine("local-dev").failure()
+
+    assert failed is not None
+    assert failed.do == f"kfp: {doctor.INSTALL}; moto: {doctor.INSTALL}"
 
 
 def test_a_store_that_is_a_file_is_broken_and_nothing_was_written(project: Path) -> None:

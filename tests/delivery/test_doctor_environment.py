@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization as form
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from delivery import release
 from delivery.doctor import examine
@@ -154,20 +156,94 @@ def test_a_repository_without_a_host_is_dockers() -> None:
     assert registry_of("localhost/a:v1") == ("localhost", "a")
 
 
-def test_keys_are_looked_for_where_the_environment_needs_them_and_nowhere_else(project: Path) -> None:
-    (project / "here.pem").write_text("a key")
+@pytest.fixture
+def pems(project: Path) -> Path:
+    """A folder with a private key, its public one, and a file that is neither."""
+    key, folder = ed25519.Ed25519PrivateKey.generate(), project / "keys"
+    folder.mkdir()
+    private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+    public = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    for name, content in (("private", private), ("public", public), ("garbage", b"a key")):
+        (folder / f"{name}.pem").write_bytes(content)
+        (folder / f"{name}.pem").chmod(0o600)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "health"), [("private", Health.OK), ("public", Health.BROKEN), ("garbage", Health.BROKEN)]
+)
+def test_a_signing_key_that_cannot_sign_is_broken(
+    pems: Path, monkeypatch: pytest.MonkeyPatch, name: str, health: Health
+) -> None:
+    monkeypatch.setenv("MLOPS_SIGNING_KEY", (pems / f"{name}.pem").read_text())
+
+    told = row("signing_key", replace(read_environment("local-dev"), signing_key=Secret(env="MLOPS_SIGNING_KEY")))
+
+    assert told.health is health
+    if health is Health.BROKEN:
+        assert told.found == "$MLOPS_SIGNING_KEY: the signing key is no private key in PEM that can sign"
+        assert told.get_it.startswith("make one: openssl")
+
+
+def test_a_signing_key_that_others_can_read_is_remarked_on(pems: Path) -> None:
+    environment = replace(read_environment("local-dev"), signing_key=Secret(file="keys/private.pem"))
+    mine = row("signing_key", environment)
+    (pems / "private.pem").chmod(0o640)
+    ours = row("signing_key", environment)
+
+    assert (mine.health, mine.found) == (Health.OK, "keys/private.pem")
+    assert (ours.health, ours.found) == (Health.OK, "keys/private.pem: others can read it: chmod 600")
+
+
+@pytest.mark.parametrize("name", ["private", "garbage"])
+def test_a_trusted_key_that_is_no_public_key_is_broken(pems: Path, name: str) -> None:
+    keys = [f"{pems}/public.pem", f"{pems}/{name}.pem"]
+    told = row("trusted_keys", replace(read_environment("local-dev"), require_signature=True, trusted_keys=keys))
+
+    assert told.health is Health.BROKEN
+    assert told.found == f"{keys[1]}: a trusted key is no public key in PEM that can verify"
+    assert "openssl pkey" in told.get_it
+
+
+@pytest.mark.parametrize(
+    ("settings", "lacks"),
+    [
+        ("signing_key: {env: NO_SUCH_KEY}", ["signing_key"]),
+        ("require_signature: true\ntrusted_keys: [keys/gone.pem]", ["trusted_keys"]),
+        ("signing_key: {file: keys/private.pem}", []),
+    ],
+    ids=["no key to sign with", "no key to believe", "a good key"],
+)
+def test_a_deploy_on_this_machine_needs_the_keys_that_its_environment_names(
+    project: Path, pems: Path, settings: str, lacks: list[str]
+) -> None:
+    (project / "environments/keyed.yaml").write_text(
+        f"endpoint: local\nstore: file:store\nregistry: sqlite:///r.db\n{settings}\n"
+    )
+
+    diagnosis = examine("keyed")
+
+    assert [rung.lacks for rung in diagnosis.rungs if rung.name == "a deploy to keyed"] == [lacks]
+    assert (diagnosis.failure() is None) is (not lacks)
+
+
+def test_a_registry_that_does_not_answer_is_a_sentence_with_a_cure(project: Path) -> None:
+    told = row("registry", replace(read_environment("local-dev"), registry="http://127.0.0.1:9"))
+
+    assert told.found == "http://127.0.0.1:9: 127.0.0.1:9 does not answer: Connection refused"
+    assert told.get_it == "start it, or correct `registry` in the environment"
+
+
+def test_keys_are_looked_for_where_the_environment_needs_them_and_nowhere_else(project: Path, pems: Path) -> None:
     plain = read_environment("local-dev")
-    here, gone = f"{project}/here.pem", f"{project}/gone.pem"
+    here, gone = f"{pems}/public.pem", f"{project}/gone.pem"
 
     signing = row("signing_key", replace(plain, signing_key=Secret(file="gone.pem")))
-    trusting = [row("trusted_keys", replace(plain, require_signature=True, trusted_keys=k)) for k in ([], [here, gone])]
+    trusting = row("trusted_keys", replace(plain, require_signature=True, trusted_keys=[here, gone]))
 
     assert (signing.health, str(project / "gone.pem") in signing.get_it) == (Health.MISSING, True)
-    assert [(told.health, told.found) for told in trusting] == [
-        (Health.MISSING, "0 of them"),
-        (Health.MISSING, f"not there: {gone}"),
-    ]
-    good = replace(plain, signing_key=Secret(file=here), require_signature=True, trusted_keys=[here])
+    assert (trusting.health, trusting.found) == (Health.MISSING, f"not there: {gone}")
+    good = replace(plain, signing_key=Secret(file="keys/private.pem"), require_signature=True, trusted_keys=[here])
     assert {row(name, good).health for name in ("signing_key", "trusted_keys")} == {Health.OK}
     assert {thing.name for thing in rows(replace(plain, trusted_keys=[gone]))} == {
         *("endpoint", "store", "registry", "image")
@@ -186,7 +262,7 @@ def test_an_environment_on_a_cluster_can_be_deployed_to_once_all_that_it_names_i
 
     assert before is not None
     assert (before.what, before.where) == ("this machine cannot run: a deploy to net", "image")
-    assert before.do.startswith("build a release: mlops release --image")
+    assert before.do.startswith("image: build a release: mlops release --image")
     assert after.failure() is None
     assert [rung.name for rung in after.rungs if "deploy" in rung.name] == ["a deploy to net"]
     assert not [rung.name for rung in examine("local-dev").rungs if "deploy" in rung.name]

@@ -74,7 +74,29 @@ def test_a_file_with_the_needed_keys_is_read_and_its_paths_become_absolute(proje
             "",
             "write sqlite:///FILE, https://... or kubeflow+https://...",
         ),
-        (GOOD + "token: word\n", "`token` must be where the secret is", "", "write {env: NAME} or {file: PATH}"),
+        (GOOD + "token: word\n", "`token` must be the one place where the secret is", "", "write exactly one of"),
+        (
+            GOOD + "gpus: 1\nendpoint: local\n",
+            "the file is no YAML: `endpoint` is there twice",
+            ", line 5",
+            "mend that",
+        ),
+        (GOOD + "parameters: {greet: {a: 1, 'a': 2}}\n", "`a` is there twice", ", line 4", "mend that line"),
+        (
+            GOOD + "require_signature: true\n",
+            "`require_signature` is true without `trusted_keys`",
+            "",
+            "name the files",
+        ),
+        *(
+            (
+                GOOD.replace("file:store", store),
+                f"`store` is `{store}`, and must be a folder, or the URL of one",
+                "",
+                "write file:FOLDER, or s3://bucket/folder",
+            )
+            for store in ("s3//x", "s3:/x", "s3:x", "gs:/x", "file://host/x")
+        ),
         (GOOD + "tolerations: {}\n", "`tolerations` is `{}`, and must be a list", "", "write a list"),
         (GOOD + "parameters:\n", "`parameters` is nothing, and must be a mapping", "", "write a mapping"),
         (GOOD + "parameters: {greet: 1}\n", "`parameters.greet` is `1`, and must be a mapping", "", "write a mapping"),
@@ -197,17 +219,40 @@ def test_what_delivery_needs_is_read_and_its_files_are_not_asked_for(project: Pa
 @pytest.mark.parametrize(
     "text",
     [
-        *("token: {}", "token: {env: A, file: b}", "token: {value: hush!}", "token: {env: hush!}"),
+        *(
+            "token: {evn: hush!}",
+            "token: {}",
+            "token: {env: A, file: b}",
+            "token: {value: hush!}",
+            "token: {env: hush!}",
+        ),
         *("signing_key: [hush!]", "store_secret: hush!"),
     ],
 )
 def test_a_secret_is_named_by_one_place_and_what_stood_there_instead_is_not_repeated(project: Path, text: str) -> None:
     write(project, f"{GOOD}{text}\n")
 
-    with pytest.raises(WrongUse, match=r"must be (where the secret is|the name of a Kubernetes secret)") as refused:
+    with pytest.raises(
+        WrongUse, match=r"must be the (one place where the secret is|name of a Kubernetes secret)"
+    ) as refused:
         read_environment("other")
 
+    assert ("secret: " in text) or refused.value.do == "write exactly one of {env: NAME} or {file: PATH}"
     assert "hush!" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize("store", ["x", "a/b", "/a//b", "../a:b", "file:x", "file:///x", "s3://b/x", "memory://x"])
+def test_what_is_a_folder_or_a_url_may_be_a_store(project: Path, store: str) -> None:
+    write(project, GOOD.replace("file:store", store))
+
+    assert read_environment("other").store == absolute(store, project)
+    assert Draft202012Validator(schema()).is_valid({"endpoint": "local", "store": store, "registry": "sqlite:///r"})
+
+
+def test_a_key_that_yaml_merges_from_another_mapping_is_not_there_twice(project: Path) -> None:
+    write(project, GOOD + "parameters:\n  b: {x: &deep {<<: &base {k: 1}, k: 2}}\n  a: {<<: *deep, k: 3}\n  c: *base\n")
+
+    assert read_environment("other").parameters == {"b": {"x": {"k": 2}}, "a": {"k": 3}, "c": {"k": 1}}
 
 
 def test_the_environments_of_this_project_are_good() -> None:
@@ -247,5 +292,8 @@ def test_an_editor_accepts_what_is_shipped_and_underlines_what_is_refused(name: 
         {"gpus": True},
         {"schedules": {"a": "0 3 * * *"}},
         {"endpoint": "kfp.example:8888"},
+        {"store": "s3//x"},
+        {"store": "s3:/x"},
+        {"require_signature": True, "trusted_keys": []},
     ):
         assert len(list(validator.iter_errors({**settings, **wrong}))) == 1

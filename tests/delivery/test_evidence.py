@@ -71,7 +71,7 @@ class World:
         return result_of({step: {**said, "data_version": "d4ta"} for step, said in facts.items()}, run_id)
 
     def gathered(self, result: RunResult, pipeline: str = "toy") -> Evidence:
-        return gathered(self.release, pipeline, self.environment, result, self.registry)
+        return gathered(self.release, pipeline, self.environment, result, self.registry, {"source": "week|1"})
 
 
 def result_of(facts: dict[str, dict[str, Any]], run_id: str) -> RunResult:

@@ -14,7 +14,7 @@ import pytest
 from components import IMAGE
 from delivery.environments import read_environment
 from delivery.errors import AccessDenied, Failed, MlopsError, NoAnswer, WrongUse
-from delivery.kubeflow import Kubeflow, Version, connected, reference, spec_of
+from delivery.kubeflow import Kubeflow, Version, connected, reference
 from delivery.runs import Plan
 from delivery.scheduling import schedule
 from delivery.secrets import Secret
@@ -122,6 +122,19 @@ def test_a_token_is_read_anew_for_each_connection_and_never_told(
     assert "old" not in str(told.value)
 
 
+@pytest.mark.parametrize("token", ["two\nlines", "wörd", "two words"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_told(
+    stranger: Any, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("TOKEN", token)
+    environment = replace(stranger(lambda *_: HEALTHY), token=Secret(env="TOKEN"))
+
+    with pytest.raises(WrongUse) as refused, connected(environment):
+        pass
+
+    assert token[:3] not in str(refused.value)
+
+
 def test_another_namespace_than_the_tokens_is_named(stranger: Any, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_TOKEN", "x")
 
@@ -210,7 +223,7 @@ def test_runs_are_those_of_the_environments_namespace(project: Path, plan: Plan,
             found = kfp.find(plan.run_name)  # it goes on between two looks: only what it is can be compared
             assert (found and found["run_id"], other.find(plan.run_name)) == (run_id, None)
             assert kfp.client.get_experiment(experiment_name="silent").namespace == "team"
-            assert spec_of(kfp.run(run_id))["pipelineInfo"]["name"] == "silent"
+            assert kfp.spec(kfp.run(run_id))["pipelineInfo"]["name"] == "silent"
             assert kfp.find("00000000-0000-4000-8000-000000000000") is None
     assert capfd.readouterr().out == ""  # kfp's client prints links
 

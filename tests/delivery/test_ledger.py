@@ -226,11 +226,26 @@ def test_of_twenty_that_begin_at_once_one_wins_and_the_others_are_told_who(ledge
         lambda entry: entry.update(verb="destroy"),
         lambda entry: entry.update(pipeline="other"),
         lambda entry: entry.update(model={"x": "y"}),
+        lambda entry: entry.update(model={"name": 1, "sha256": 2}),
+        lambda entry: entry.update(verb=["deploy"]),
         lambda entry: entry.update(restores=True),
         lambda entry: entry.update(at="yesterday"),
         lambda entry: entry.update(at="2026-01-01T00:00:00"),
     ],
-    ids=["list", "missing", "unknown", "type", "verb", "pipeline", "model", "bool", "no time", "no zone"],
+    ids=[
+        "list",
+        "missing",
+        "unknown",
+        "type",
+        "verb",
+        "pipeline",
+        "model",
+        "numbers",
+        "verbs",
+        "bool",
+        "no time",
+        "no zone",
+    ],
 )
 def test_an_entry_that_is_none_is_refused_by_its_name(ledger, change):
     begin(ledger)

@@ -8,15 +8,21 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from delivery import promote as promoting
+from delivery import prove as proving
+from delivery import release as releases
+from delivery.errors import WrongUse
 from delivery.ledger import Ledger
 from storage import objects
 from storage.objects import StorageError
-from tests.delivery.delivered import Project
+from storage.registry import open_registry
+from tests.delivery.delivered import Project, Site
 
 PROMOTE = ("--from", "local-dev", "--to", "local-prod")
 
@@ -35,13 +41,22 @@ def test_the_first_promotion_of_all_takes_the_bytes_and_the_model_over(proved: P
     said = proved.mlops("promote", "v1", *PROMOTE, "--by", "Ada", "--why", "go").ok
 
     here, there = proved.current("local-dev"), proved.current("local-prod")
-    assert (there.release, there.model, there.evidence) == (here.release, here.model, here.evidence)
+    for part in ("release", "model", "evidence", "run_id"):
+        assert getattr(there, part) == getattr(here, part)
     assert (there.version, there.verb, there.by, there.why) == ("v1", "promote", "Ada", "go")
     assert proved.champion("local-prod") == "first on week 1"
     for file in ("manifest.json", "packages/answer.yaml", "code.tar", f"evidence/{there.evidence}"):
         same = [proved.file(name, f"releases/*/{file}").read_bytes() for name in ("local-dev", "local-prod")]
         assert same[0] == same[1]
-    assert f"answer v1 (release {there.release[:12]}) is current in local-prod: " in said
+    assert f"answer v1 (release {there.release[:12]}) is current in local-prod: package uploaded" in said
+    dev, prod = (proved.environment(name) for name in ("local-dev", "local-prod"))
+    theirs, ours = (open_registry(each.registry).alias("answer", "champion") for each in (dev, prod))
+    assert theirs
+    assert ours
+    assert (ours.metrics, ours.lineage) == (theirs.metrics, theirs.lineage)
+    assert ours.url.startswith(prod.store)
+    release = releases.find(there.release, prod)
+    assert (proving.proved(prod, release, "answer"), bool(proving.proved(dev, release, "answer"))) == (None, True)
 
 
 def test_from_one_bucket_to_another_and_back(delivery: Project, s3: Any) -> None:
@@ -67,6 +82,8 @@ def test_promoted_again_it_changes_nothing(proved: Project) -> None:
 
     assert "nothing to do" in proved.mlops("promote", "v1", *PROMOTE).ok
     assert proved.current("local-prod") == before
+    proved.schedule("local-prod", "0 0 5 * * *")
+    assert "scheduled at `0 0 5 * * *`" in proved.mlops("promote", "v1", *PROMOTE).ok
 
 
 def test_what_runs_there_is_the_released_code(proved: Project) -> None:
@@ -112,6 +129,20 @@ def test_a_word_that_is_neither_tag_nor_release_is_a_wrong_use(proved: Project) 
     assert "there is no tag `v7`" in outcome.err
 
 
+def test_what_was_begun_and_not_finished_proves_nothing(proved: Project) -> None:
+    proved.file("local-dev", "ledger/answer/000001.done.json").unlink()
+
+    assert "has no evidence" in refused(proved)
+
+
+def test_a_release_is_promoted_by_its_id_and_then_it_has_no_version(promoted: Project) -> None:
+    for entry in Ledger(promoted.environment("local-prod").store, "answer").entries():
+        assert promoted.mlops("promote", entry.release[:8], *PROMOTE).ok
+
+        current = promoted.current("local-prod")
+        assert (current.release, current.version) == (entry.release, "")
+
+
 @pytest.mark.parametrize("file", ["manifest.json", "packages/answer.yaml", "code.tar"])
 def test_a_release_changed_by_one_byte_is_refused(proved: Project, file: str) -> None:
     path = proved.file("local-dev", f"releases/*/{file}")
@@ -153,6 +184,8 @@ def forged(project: Project, **changes: Any) -> None:
 
     envelope = json.loads(path.read_text())
     statement = json.loads(b64decode(envelope["payload"]))
+    if digest := changes.pop("digest", ""):
+        statement["subject"][0]["digest"]["sha256"] = digest
     statement["predicate"].update(changes)
     envelope["payload"] = b64encode(json.dumps(statement).encode()).decode()
     path.write_text(json.dumps(envelope))
@@ -163,6 +196,8 @@ def forged(project: Project, **changes: Any) -> None:
     [
         ({"gates": "0" * 64}, "the gates of release"),
         ({"package": "0" * 64}, "contradicts itself"),
+        ({"package": "0" * 64, "digest": "0" * 64}, "the package that was validated is"),
+        ({"image": "registry.example/other"}, "the evidence is of"),
         ({"commit": "0" * 40}, "the evidence is of commit"),
         ({"environment": "laptop"}, "was given by the environment laptop"),
         ({"namespace": "scratch"}, "was given by the environment local-dev scratch"),
@@ -174,13 +209,15 @@ def test_evidence_of_something_else_is_refused(proved: Project, changes: dict[st
     assert said in refused(proved)
 
 
-def test_a_release_of_a_dirty_tree_is_refused_though_it_was_proved(delivery: Project) -> None:
-    delivery.write("models/answer.py", 'NAME = "uncommitted"\nQUALITY = 0.6\n')
-    release = delivery.mlops("release", "--allow-dirty").ok.split()[0]
-    assert delivery.mlops("deploy", release).ok
-    delivery.git("tag", "v1")
+def test_a_release_of_a_dirty_tree_is_refused_though_it_was_proved(proved: Project) -> None:
+    clean = proved.current("local-dev").release
+    proved.write("models/answer.py", 'NAME = "uncommitted"\nQUALITY = 0.6\n')
+    release = proved.mlops("release", "--allow-dirty").ok.split()[0]
+    assert proved.mlops("deploy", release).ok
 
-    assert "no commit holds" in refused(delivery)
+    assert proved.current("local-dev").arguments["git_commit"].endswith("-dirty")
+    assert "no commit holds" in refused(proved)
+    assert proved.mlops("promote", "v1", *PROMOTE, "--release", clean[:8]).ok
 
 
 def test_a_tag_of_another_commit_than_the_release_is_refused(proved: Project) -> None:
@@ -193,6 +230,8 @@ def test_a_tag_of_another_commit_than_the_release_is_refused(proved: Project) ->
     first, second = (proved.git("rev-parse", "--short=12", tag) for tag in ("v1", "v2"))
     assert f"tag v2 is commit {second}, and release {current.release[:12]} was built from {first}" in outcome.err
     assert proved.mlops("promote", "v1", *PROMOTE, "--release", current.release).ok
+    assert proved.mlops("deploy", current.release).ok  # what was proved once needs no other run
+    assert proved.champion("local-dev") == "first on week 1"
 
 
 def test_a_version_never_changes(proved: Project) -> None:
@@ -241,7 +280,6 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_did(
     proved: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proved.delivered("second", 0.7, "v2")
-    from delivery import promote as promoting
 
     met, begin = threading.Barrier(2), Ledger.begin
     outcomes: dict[str, object] = {}
@@ -271,6 +309,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_did(
     assert [entry.version for entry in Ledger(proved.environment("local-prod").store, "answer").entries()] == [
         current.version
     ]
+    assert proved.file("local-prod", "releases/*").name == current.release  # of who lost nothing came there
     assert proved.champion("local-prod").startswith({"v1": "first", "v2": "second"}[current.version])
 
 
@@ -380,8 +419,10 @@ def test_a_commit_that_was_built_twice_stays_the_release_that_was_promoted(
 def test_a_model_that_is_gone_is_brought_again(proved: Project) -> None:
     assert proved.mlops("promote", "v1", *PROMOTE).ok
     proved.file("local-prod", "models/answer/*/model.onnx").unlink()
-    (row,) = json.loads(proved.mlops("status", "--env", "local-prod", "--json").ok)
+    status = proved.mlops("status", "--env", "local-prod", "--json")
+    (row,) = json.loads(status.out)
 
+    assert status.exit_code == 1
     assert "model.onnx of the model answer" in row["health"]
     assert proved.mlops("promote", "v1", *PROMOTE).ok
     assert proved.champion("local-prod") == "first on week 1"
@@ -389,7 +430,7 @@ def test_a_model_that_is_gone_is_brought_again(proved: Project) -> None:
 
 def test_where_only_signed_evidence_counts_nothing_is_deployed_past_it(proved: Project) -> None:
     release = proved.current("local-dev").release
-    proved.configure("local-prod", require_signature=True)
+    proved.configure("local-prod", require_signature=True, trusted_keys=["environments/keys/dev.pub.pem"])
 
     outcome = proved.mlops("deploy", release, "--env", "local-prod")
 
@@ -398,11 +439,39 @@ def test_where_only_signed_evidence_counts_nothing_is_deployed_past_it(proved: P
     assert proved.is_empty("local-prod")
 
 
+@pytest.mark.parametrize("at", ["the copy", "the registry"])
+def test_the_champion_moves_for_who_is_first_and_before_anything_is_current(
+    promoted: Project, delivery_site: Site, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    ledger, copy = Ledger(promoted.environment("local-prod").store, "answer"), releases.copy
+    _, second = ledger.entries()
+
+    def meanwhile(*given: Any) -> Any:
+        ledger.finish(ledger.begin(verb="rollback", by="Bob", why="", state=second.state, after=3, supersede=True))
+        return copy(*given)
+
+    if at == "the copy":
+        monkeypatch.setattr(releases, "copy", meanwhile)
+    else:
+        refuse = lambda method, path: None if method == "GET" else 403  # noqa: E731
+        monkeypatch.setattr(delivery_site.registries["local-prod"], "meanwhile", refuse)
+    assert promoted.mlops("promote", "v1", *PROMOTE).exit_code == 1
+
+    assert promoted.champion("local-prod") == "v2 on week 1"
+    assert promoted.current("local-prod").release == second.release
+
+
 def test_two_environments_that_share_a_store_are_a_wrong_use(proved: Project) -> None:
     outcome = proved.mlops("promote", "v1", "--from", "local-dev", "--to", "local-dev")
 
     assert outcome.exit_code == 2
     assert "the same store" in outcome.err
+    dev, prod = (proved.environment(name) for name in ("local-dev", "local-prod"))
+    with pytest.raises(WrongUse, match="the same registry"):
+        promoting.promote("v1", dev, replace(prod, registry=dev.registry), None, by="Ada")
+    with pytest.raises(WrongUse, match="which no cluster can pull"):
+        promoting.promote("v1", dev, replace(prod, endpoint="https://kfp.example"), None, by="Ada")
+    assert promoting.promote("v1", dev, replace(prod, default_pipeline=""), None, by="Ada").done
 
 
 def test_a_registry_is_the_same_with_a_slash_at_its_end(proved: Project) -> None:

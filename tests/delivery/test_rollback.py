@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from delivery import settling
+from delivery import release as releases
+from delivery import settling, uploading
 from delivery.kubeflow import connected
 from delivery.ledger import Ledger
 from delivery.scheduling import scheduled
@@ -22,11 +23,13 @@ def test_release_model_alias_and_schedule_go_back(promoted: Project) -> None:
     current = promoted.current("local-prod")
     assert current.state == first.state
     assert (current.verb, current.restores, current.why) == ("rollback", first.number, "v2 is slow")
+    assert current.run_id == first.run_id
     assert promoted.champion("local-prod") == "v1 on week 1"
     assert f"v1 (release {first.release[:12]}) is current in local-prod: " in said
     with connected(promoted.environment("local-prod")) as kfp:
         (schedule,) = scheduled(kfp, "answer")
         assert (schedule.cron, schedule.name) == ("0 0 1 * * *", f"answer-{first.release[:12]}-scheduled")
+        assert schedule.arguments == first.arguments
 
 
 def test_what_runs_after_a_rollback_is_the_code_that_was_released_then(promoted: Project) -> None:
@@ -44,7 +47,10 @@ def test_a_bare_rollback_after_a_rollback_goes_no_further(promoted: Project) -> 
     assert promoted.mlops("promote", "v3", "--from", "local-dev", "--to", "local-prod").ok
 
     assert "v2" in promoted.mlops("rollback", "--env", "local-prod").ok
-    assert "nothing to do" in promoted.mlops("rollback", "--env", "local-prod").ok
+    again = promoted.mlops("rollback", "--env", "local-prod").ok
+    assert "nothing to do" in again
+    assert "the last change was a rollback already" in again
+    assert "1: v1 (release" in again
 
     assert promoted.current("local-prod").version == "v2"
     assert "v1" in promoted.mlops("rollback", "--env", "local-prod", "--to", "v1").ok
@@ -58,7 +64,9 @@ def test_there_must_be_something_to_go_back_to(proved: Project) -> None:
     assert proved.mlops("promote", "v1", "--from", "local-dev", "--to", "local-prod").ok
     only_one = proved.mlops("rollback", "--env", "local-prod")
     unknown = proved.mlops("rollback", "--env", "local-prod", "--to", "v9")
+    other = proved.mlops("rollback", "--env", "local-prod", "--pipeline", "anser")
 
+    assert (other.exit_code, "did you mean `answer`?" in other.err) == (2, True)
     assert [outcome.exit_code for outcome in (nothing, only_one, unknown)] == [1, 1, 1]
     assert "no earlier state" in nothing.err
     assert "no earlier state" in only_one.err
@@ -91,6 +99,7 @@ def test_a_promotion_that_was_cut_off_is_taken_back(promoted: Project) -> None:
     ledger = Ledger(promoted.environment("local-prod").store, "answer")
     current = promoted.current("local-prod")
     ledger.begin(verb="promote", by="Bob", why="", state={**current.state, "version": "v3"}, after=current.number)
+    assert "promote of v3" in promoted.mlops("status", "--json").ok
     refused = promoted.mlops("promote", "v1", "--from", "local-dev", "--to", "local-prod")
 
     said = promoted.mlops("rollback", "--env", "local-prod").ok
@@ -101,6 +110,55 @@ def test_a_promotion_that_was_cut_off_is_taken_back(promoted: Project) -> None:
     assert [(entry.verb, entry.done) for entry in ledger.entries()[-2:]] == [("promote", False), ("rollback", True)]
     assert "nothing to do" in promoted.mlops("rollback", "--env", "local-prod").ok
     assert promoted.champion("local-prod") == "v2 on week 1"
+
+
+def test_a_rollback_that_was_cut_off_is_brought_to_its_end(promoted: Project) -> None:
+    ledger = Ledger(promoted.environment("local-prod").store, "answer")
+    first, second = ledger.entries()
+    begun = ledger.begin(verb="rollback", by="Bob", why="", state=first.state, restores=1, after=second.number)
+
+    assert "v1" in promoted.mlops("rollback", "--env", "local-prod").ok
+
+    assert (promoted.current("local-prod").number, promoted.current("local-prod").by) == (begun.number, "Bob")
+
+
+def test_what_never_came_to_its_end_is_not_gone_back_to(promoted: Project) -> None:
+    ledger = Ledger(promoted.environment("local-prod").store, "answer")
+    first, second = ledger.entries()
+    ledger.begin(verb="promote", by="Bob", why="", state={**second.state, "version": "v3"}, after=2)
+    newer = {**first.state, "schedule": "0 0 9 * * *"}
+    ledger.finish(ledger.begin(verb="promote", by="Ada", why="", state=newer, after=3, supersede=True))
+    back = "rollback", "--env", "local-prod"
+
+    for name in ("v3", first.release[:5]):
+        assert "was never current" in promoted.mlops(*back, "--to", name).err
+    assert "v2" in promoted.mlops(*back).ok
+    assert promoted.mlops(*back, "--to", first.release[:8]).ok
+    assert promoted.current("local-prod").state == newer  # the newest of that name
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["deploy,{},--env", "promote,v1,--from,local-dev,--to", "rollback,--env", "trigger,data,-p,source=rich week,--env"],
+)
+def test_a_change_that_somebody_made_meanwhile_is_not_undone(
+    promoted: Project, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    ledger, unpacked = Ledger(promoted.environment("local-prod").store, "answer"), releases.unpacked
+    first, second = ledger.entries()
+    promoted.schedule("local-prod", "0 0 7 * * *")
+
+    def meanwhile(*given: Any) -> Any:
+        state = {**first.state, "version": "v0"}
+        ledger.finish(ledger.begin(verb="promote", by="Bob", why="", state=state, after=2))
+        return unpacked(*given)
+
+    monkeypatch.setattr(releases, "unpacked", meanwhile)
+    outcome = promoted.mlops(*words.format(second.release).split(","), "local-prod")
+
+    assert outcome.exit_code == 1
+    assert "was prepared: Bob" in outcome.err
+    assert promoted.current("local-prod").by == "Bob"
 
 
 def test_a_champion_that_a_run_moved_is_set_back_by_name(promoted: Project) -> None:
@@ -115,8 +173,12 @@ def test_a_champion_that_a_run_moved_is_set_back_by_name(promoted: Project) -> N
     assert "nothing to do" in again
     assert "a scheduled one" in again
     assert "rollback --env local-prod --to v2" in again
-    assert promoted.mlops("rollback", "--env", "local-prod", "--to", "v2").ok
-    assert promoted.champion("local-prod") == "v2 on week 1"
+    for _ in range(2):
+        assert promoted.mlops("rollback", "--env", "local-prod", "--to", "v2").ok
+        assert promoted.champion("local-prod") == "v2 on week 1"
+        assert promoted.current("local-prod").restores == 2  # what was promoted, not the rollback before
+        registry.set_alias("answer", "champion", other.version)
+    assert "nothing to do" in promoted.mlops("rollback", "--env", "local-prod").ok  # it is not named
 
 
 def test_a_changed_model_is_not_put_back_to_work(promoted: Project) -> None:
@@ -146,7 +208,7 @@ def test_a_promotion_that_a_rollback_overtakes_undoes_nothing_of_it(
     promoted: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promoted.delivered("v3", 0.8, "v3")
-    real = settling.upload
+    real = uploading.upload
 
     def overtaken(*given: Any) -> Any:
         monkeypatch.setattr(settling, "upload", real)

@@ -47,7 +47,7 @@ def test_a_secret_that_is_written_into_a_file_is_refused_by_its_key_and_never_re
         read_environment("leaky")
 
     assert (refused.value.what, refused.value.where) == (f"`{key}` holds {kind}", str(path))
-    assert "write {env: NAME} or {file: PATH}" in refused.value.do
+    assert "write exactly one of {env: NAME} or {file: PATH}" in refused.value.do
     assert "hush" not in str(refused.value)
     assert secret not in str(refused.value)
 

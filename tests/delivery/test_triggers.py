@@ -1,18 +1,22 @@
 """`mlops trigger`: the released package again, on what there is now."""
 
 import json
+import re
 
 from delivery.kubeflow import connected
 from tests.delivery.delivered import Project
 
 
 def test_a_better_model_of_new_data_is_current_and_can_be_taken_back(proved: Project) -> None:
-    release = proved.current("local-dev").release
+    first = proved.current("local-dev")
+    release = first.release
 
     assert proved.mlops("trigger", "data", "-p", "source=rich week", "--id", "upload-7").ok
 
     current = proved.current("local-dev")
     assert (current.verb, current.release, current.why) == ("trigger", release, "data upload-7")
+    assert current.run_id in current.evidence
+    assert current.run_id != first.run_id
     assert proved.champion("local-dev") == "first on rich week"
     assert proved.mlops("rollback", "--env", "local-dev").ok
     assert proved.champion("local-dev") == "first on week 1"
@@ -21,7 +25,9 @@ def test_a_better_model_of_new_data_is_current_and_can_be_taken_back(proved: Pro
 def test_a_model_that_is_no_better_changes_nothing(proved: Project) -> None:
     before = proved.current("local-dev")
 
-    assert "the champion stays" in proved.mlops("trigger", "data", "-p", "source=week 2").ok
+    said = proved.mlops("trigger", "data", "-p", "source=week 2").ok
+
+    assert re.search(r"trained again by run answer-\w{12}-data-\d{8}-\d{6}-1, and the champion stays", said)
     assert proved.current("local-dev") == before
     assert proved.champion("local-dev") == "first on week 1"
 

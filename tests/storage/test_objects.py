@@ -296,6 +296,18 @@ def test_an_upload_of_nothing_blames_the_file_and_not_the_url(store, tmp_path):
     assert not objects.exists(url)
 
 
+@pytest.mark.parametrize("write", [objects.write_bytes, objects.create, objects.write_once])
+def test_where_no_folder_can_be_made_a_sentence_says_so(write):
+    with pytest.raises(StorageError) as refused:
+        write("file:/proc/mlops/x", b"x")  # nobody makes a folder there, not even root
+
+    assert three_strings(refused) == (
+        "writing failed: its folder cannot be made there",
+        "file:/proc/mlops/x",
+        "name a place that can be written",
+    )
+
+
 # A folder
 
 
