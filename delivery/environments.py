@@ -45,8 +45,6 @@ HIDDEN = {  # what was written there may be the secret itself, so no sentence re
     "signing_key": ("the one place where the secret is, and not what it is", HOW),
     "store_secret": ("the name of a Kubernetes secret", "write a name as in `store_secret: store`"),
 }
-
-
 MISTYPED = r"\w+//|file://[^/]|(?!file:)[\w+.-]+:(?!//)"  # no URL, and who wrote it meant no folder of that name
 BELIEVED: JsonDict = {  # as an editor reads it: who wants signatures says whose
     "if": {"properties": {"require_signature": {"const": True}}, "required": ["require_signature"]},

@@ -6,7 +6,7 @@ import errno
 import signal
 import sqlite3
 import sys
-import threading
+import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -54,10 +54,10 @@ def serve(
 ) -> None:
     """Serve on 127.0.0.1, and print the URL; Ctrl-C or SIGTERM ends it, and its runs."""
     images = dict(_image(text) for text in image or [])
-    ending = threading.Event()
+    ended: list[int] = []  # and no threading.Event: its lock may be held by the very wait that the handler interrupts
 
     def end(number: int, _: object) -> None:
-        ending.set()
+        ended.append(number)
         signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -70,8 +70,8 @@ def serve(
     try:
         typer.echo(server.url)
         typer.echo(TOLD.format(url=server.url, folder=folder, parallel=server.kfp.parallel), err=True)
-        while not ending.wait(1):  # a signal that came to another thread is seen when this one wakes
-            pass
+        while not ended:
+            time.sleep(0.1)  # a signal that came to another thread is seen when this one wakes
     finally:
         server.stop()
 

@@ -60,13 +60,13 @@ class Run:
         self.start = start
         self.database = Database(start.database)
         self.record = Record(self.database, start.run_id)
-        self.stopping = threading.Event()
+        self.stopping: list[int] = []  # the signals that came; a handler may take no lock
         with self.database.read() as db:
             self.row = db.execute("select * from runs where run_id = ?", [start.run_id]).fetchone()
 
     def execute(self) -> None:
         """However it ends, that is said: in the run's log, and as its outcome."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stopping.set())
+        signal.signal(signal.SIGTERM, lambda number, _: self.stopping.append(number))
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
         warnings.simplefilter("ignore")  # what KFP warns of, `without_effect` says once
         for folder in ("artifacts", "logs", "work", "workspace"):
@@ -194,7 +194,7 @@ class Run:
         return task.exit_code
 
     def _end_if_asked(self) -> None:
-        if self.stopping.is_set():
+        if self.stopping:
             os._exit(128 + signal.SIGTERM)
 
     def _error_of(self, task: Task) -> str:

@@ -72,9 +72,9 @@ def test_a_store_that_takes_no_record_is_told_with_its_own_place_and_cure(mlops:
     outcome = mlops("run", "-p", "store=/proc/nowhere")
 
     assert outcome.exit_code == 1
-    assert "error: make_words: writing failed: there is no such file\n" in outcome.err
+    assert "error: make_words: writing failed: its folder cannot be made there\n" in outcome.err
     assert "  where: file:/proc/nowhere/runs/" in outcome.err
-    assert outcome.err.endswith("  to do: correct the URL, or run first what writes it\n")
+    assert outcome.err.endswith("  to do: name a place that can be written\n")
 
 
 def test_a_run_without_a_page_gets_one(mlops: Any, project: Path) -> None:

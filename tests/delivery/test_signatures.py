@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,14 @@ def test_a_signature_under_the_name_of_a_trusted_key_is_refused(keys):
         require(Envelope.from_dict(data), [believed], "e.json")
 
 
-@pytest.mark.parametrize("case", ["encrypted", "nonsense", "cut", "cannot sign", "no text"])
+def unknown(pem: str) -> str:
+    """The same key, as if of another curve: SM2, which nobody here can use."""
+    head, *lines, foot = pem.strip().splitlines()
+    der = b64decode("".join(lines)).replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a811ccf5501822d"))
+    return "\n".join([head, b64encode(der).decode(), foot])
+
+
+@pytest.mark.parametrize("case", ["encrypted", "nonsense", "cut", "cannot sign", "no text", "unknown"])
 def test_a_signing_key_that_is_none_is_refused_without_a_word_of_it(keys, case):
     plain, _ = keys()
     pem, said = {
@@ -103,6 +111,7 @@ def test_a_signing_key_that_is_none_is_refused_without_a_word_of_it(keys, case):
         "nonsense": ("hunter2 hunter2 hunter2", "no private key in PEM"),
         "cut": (plain.replace(plain[40:60], ""), "no private key in PEM"),
         "cannot sign": (keys(x25519.X25519PrivateKey.generate())[0], "no private key in PEM"),
+        "unknown": (unknown(keys(ec.generate_private_key(ec.SECP256R1()))[0]), "no private key in PEM"),
         "no text": ("\udcff" + plain, "no private key in PEM"),
     }[case]
 
@@ -116,11 +125,12 @@ def test_a_signing_key_that_is_none_is_refused_without_a_word_of_it(keys, case):
         assert line[:16] not in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [None, "nonsense", "private"], ids=["missing", "nonsense", "private"])
+@pytest.mark.parametrize("content", [None, "nonsense", "private", "unknown"], ids=str)
 def test_a_trusted_key_that_is_none_is_refused_by_its_path(keys, tmp_path, content):
     path, private = tmp_path / "trusted.pem", keys()[0]
     if content:
-        path.write_text(private if content == "private" else content)
+        public = keys(ec.generate_private_key(ec.SECP256R1()))[1].read_text()
+        path.write_text({"private": private, "unknown": unknown(public)}.get(content, content))
 
     with pytest.raises(WrongUse, match="a trusted key") as refused:
         trusted([keys()[1], path])
