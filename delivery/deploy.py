@@ -5,6 +5,7 @@ Every part can be repeated: what is there is kept, a run that goes on is taken u
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -50,11 +51,12 @@ def deploy(
             state = {**current.state, **settings(environment, pipeline, arguments)}
             if state == current.state and ledger.unfinished() is None:
                 return keep_up(environment, kfp, current, release)
-            run_id = current.run_id
+            run_id, said = current.run_id, []
         else:
             given = None if again else proved(environment, release, pipeline)
             given = given or prove(environment, kfp, release, pipeline, arguments, talk, again=again)
-            run_id = given.evidence.run_id
+            run_id, verdict = given.evidence.run_id, given.evidence.verdict or "passed"
+            said = [f"proved by run {given.evidence.run_name} ({verdict})"]
             state = {
                 "release": release.id,
                 "version": "",
@@ -64,7 +66,8 @@ def deploy(
             }
         check(environment, state)
         entry = ledger.begin(verb="deploy", by=by, why=why, state=state, run_id=run_id, after=seen)
-        return put_to_work(environment, kfp, ledger, entry, release)
+        change = put_to_work(environment, kfp, ledger, entry, release)
+        return replace(change, done=[*said, *change.done])
 
 
 def settings(environment: Environment, pipeline: str, arguments: dict[str, Any]) -> dict[str, Any]:

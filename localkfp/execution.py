@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress

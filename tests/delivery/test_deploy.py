@@ -35,7 +35,7 @@ def test_a_release_is_run_and_judged_and_then_it_is_current(delivery: Project) -
     assert entry.model["name"] == "answer"
     assert entry.arguments["git_commit"] == delivery.git("rev-parse", "HEAD")
     assert delivery.champion("local-dev") == "first on week 1"
-    assert f"release {release[:12]} is current in local-dev: " in said
+    assert f"release {release[:12]} is current in local-dev: proved by run answer-{release[:12]}-1 (promote), " in said
 
 
 def test_deployed_again_it_is_one_version_one_run_and_one_entry(delivery: Project) -> None:
