@@ -46,17 +46,15 @@ class Project:
         (self.root / path).write_text(text, encoding="utf-8")
 
     def configure(self, environment: str, **settings: Any) -> None:
-        """More settings for an environment, and a commit of them."""
+        """Other settings for an environment, a line each, and a commit of them."""
         path = self.root / f"environments/{environment}.yaml"
-        path.write_text(path.read_text() + "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
+        kept = [line for line in path.read_text().splitlines() if line.partition(":")[0] not in settings]
+        path.write_text("\n".join([*kept, *(f"{key}: {json.dumps(value)}" for key, value in settings.items()), ""]))
         self.commit(f"configure {environment}")
 
     def schedule(self, environment: str, cron: str) -> None:
         """Another schedule in an environment's file, and a commit of it."""
-        path = self.root / f"environments/{environment}.yaml"
-        lines = [line for line in path.read_text().splitlines() if not line.startswith("schedules:")]
-        path.write_text("\n".join([*lines, f'schedules: {{"answer": "{cron}"}}', ""]))
-        self.commit(f"schedule {environment}")
+        self.configure(environment, schedules={"answer": cron})
 
     def commit(self, message: str) -> None:
         self.git("add", "--all")
