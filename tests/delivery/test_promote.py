@@ -5,7 +5,6 @@ Each refusal has its accepting twin in it, or in the first test.
 
 import json
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from delivery import promote as promoting
 from delivery import prove as proving
@@ -247,10 +248,11 @@ def test_a_version_never_changes(proved: Project) -> None:
 
 
 def key(folder: Path, name: str) -> Path:
-    """A new pair, as the documentation makes it: the private one in `<name>.pem`, the public one in `<name>.pub.pem`."""
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True, capture_output=True)
-    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+    """A new pair: the private one in `<name>.pem`, the public one in `<name>.pub.pem`."""
+    private, new = folder / f"{name}.pem", Ed25519PrivateKey.generate()
+    private.write_bytes(new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = new.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / f"{name}.pub.pem").write_bytes(public)
     return private
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +50,19 @@ def test_what_a_trusted_key_signed_is_accepted(keys, generate):
     mine, public = keys(generate())
 
     require(envelope_of(mine), trusted([public]), "e.json")
+
+
+def test_keys_that_are_made_as_the_documentation_says_are_accepted(tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not here, which the documentation makes keys with")
+    page = (Path(__file__).parents[2] / "docs/delivery.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in page.splitlines() if line.startswith(("    openssl ", "    mkdir "))]
+    subprocess.run(
+        ["sh", "-ec", "\n".join(commands)], cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, check=True
+    )
+
+    mine = (tmp_path / "dev-key.pem").read_text()
+    require(envelope_of(mine), trusted([tmp_path / "environments/keys/dev.pub.pem"]), "e.json")
 
 
 def test_any_one_of_the_trusted_keys_is_enough_and_other_signatures_do_no_harm(keys):
