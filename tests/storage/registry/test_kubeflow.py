@@ -199,7 +199,12 @@ def test_a_server_that_is_away_is_a_sentence_and_only_when_it_is_asked(monkeypat
 
 
 @pytest.mark.parametrize(
-    "wrong", ["kubeflow+http://", "kubeflow+https://ada:secret@host.example", "kubeflow+http://h?a=b"]
+    "wrong",
+    [
+        "kubeflow+http://",
+        "kubeflow+https://ada:secret@host.example",  # pragma: allowlist secret
+        "kubeflow+http://h?a=b",
+    ],
 )
 def test_a_url_that_is_no_host_is_refused_and_a_password_is_not_repeated(wrong):
     with pytest.raises(StorageError) as refused:
