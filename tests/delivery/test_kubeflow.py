@@ -272,7 +272,10 @@ def test_an_embedded_endpoint_knows_the_images_that_it_is_told_of(project: Path,
     image = "local@sha256:" + "0" * 64
     package = plan.package.replace(f"image: {IMAGE}".encode(), f"image: {image}".encode())
 
-    with connected(read_environment("local-dev")) as kfp, pytest.raises(WrongUse, match="is not known here"):
+    with (
+        connected(read_environment("local-dev")) as kfp,
+        pytest.raises(WrongUse, match=r"is not (known here|in the Docker engine)"),
+    ):
         upload(kfp, "silent", "v1", package)
     with connected(read_environment("local-dev"), {image: project}) as kfp:
         assert upload(kfp, "silent", "v1", package).name == "v1"
