@@ -49,10 +49,14 @@ class Entry:
         return {name: getattr(self, name) for name in STATE}
 
     @property
+    def named(self) -> str:
+        """As a person calls it: its version, where it has one, and its release."""
+        return f"{self.version} (release {self.release[:12]})" if self.version else f"release {self.release[:12]}"
+
+    @property
     def sentence(self) -> str:
         """Who began what, and when."""
-        what = f"{self.version} (release {self.release[:12]})" if self.version else f"release {self.release[:12]}"
-        return f"{self.by} began the {VERBS[self.verb]} {what} at {self.at}"
+        return f"{self.by} began the {VERBS[self.verb]} {self.named} at {self.at}"
 
 
 _WRITTEN = tuple(

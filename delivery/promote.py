@@ -82,10 +82,8 @@ def promote(
     known = ("release", "version", "evidence")
     repeated = any(all(entry.state[key] == state[key] for key in known) for entry in before)
     if repeated and current and current.verb == "trigger" and current.release == release.id:
-        state = {
-            **current.state,
-            **settings(target, pipeline, state["arguments"]),
-        }  # trained again there since: that stays
+        # It was trained again there since, and that stays.
+        state = {**current.state, **settings(target, pipeline, state["arguments"])}
     with connected(target, releases.unpacked(release, target.root)) as kfp:
         if current and current.state == state and ledger.unfinished() is None:
             _bring(candidate, source, target)

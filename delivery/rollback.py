@@ -10,7 +10,7 @@ from delivery.errors import NothingToRollBackTo
 from delivery.kubeflow import connected
 from delivery.ledger import Entry, Ledger
 from delivery.prove import known_pipeline
-from delivery.settling import Change, champion_moved, check, keep_up, named, put_to_work
+from delivery.settling import Change, champion_moved, check, keep_up, put_to_work
 
 LATEST = 10  # entries that are told to who names none of them
 
@@ -57,7 +57,7 @@ def _before(ledger: Ledger, environment: Environment, current: Entry | None) -> 
         what = f"{environment.name} has no earlier state to go back to"
         if unfinished:
             what = (
-                f"nothing was ever current in {environment.name}: {unfinished.verb} of {named(unfinished)} is its first"
+                f"nothing was ever current in {environment.name}: {unfinished.verb} of {unfinished.named} is its first"
             )
         do = f"`mlops status --env {environment.name}` shows what there is"
         raise NothingToRollBackTo(what, where=environment.store, do=do)
@@ -67,7 +67,7 @@ def _before(ledger: Ledger, environment: Environment, current: Entry | None) -> 
 def _told(ledger: Ledger) -> str:
     """The latest states, by number and name, the newest first."""
     done = [entry for entry in ledger.entries() if entry.done]
-    return ", ".join(f"{entry.number}: {named(entry)}" for entry in reversed(done[-LATEST:]))
+    return ", ".join(f"{entry.number}: {entry.named}" for entry in reversed(done[-LATEST:]))
 
 
 def _named(ledger: Ledger, environment: Environment, to: str) -> Entry:

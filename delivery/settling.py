@@ -32,7 +32,7 @@ class Change:
 
     @property
     def sentence(self) -> str:
-        what = f"{self.entry.pipeline} {named(self.entry)}"
+        what = f"{self.entry.pipeline} {self.entry.named}"
         if not self.done:
             return f"{what} is current in {self.environment} already: nothing to do"
         return f"{what} is current in {self.environment}: {', '.join(self.done)}"
@@ -46,11 +46,6 @@ class Change:
             "notes": self.notes,
             **entry,
         }
-
-
-def named(entry: Entry) -> str:
-    """An entry as a person calls it: its version, where it has one, and its release."""
-    return f"{entry.version} (release {entry.release[:12]})" if entry.version else f"release {entry.release[:12]}"
 
 
 def put_to_work(environment: Environment, kfp: Kubeflow, ledger: Ledger, entry: Entry, release: Release) -> Change:

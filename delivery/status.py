@@ -18,7 +18,7 @@ from delivery.errors import Failed, in_our_words
 from delivery.kubeflow import connected
 from delivery.ledger import Entry, Ledger, pipelines_in
 from delivery.scheduling import scheduled
-from delivery.settling import champion_moved, check, named, version_name
+from delivery.settling import champion_moved, check, version_name
 from delivery.uploading import uploaded
 from storage.registry import open_registry
 
@@ -147,4 +147,4 @@ def _row(environment: Environment, entry: Entry, begun: Entry | None) -> Row:
 
 
 def _begun(entry: Entry) -> str:
-    return f"{entry.verb} of {named(entry)} was begun by {entry.by} at {entry.at} and has not ended: repeat it, or roll back"
+    return f"{entry.verb} of {entry.named} was begun by {entry.by} at {entry.at} and has not ended: repeat it, or roll back"
