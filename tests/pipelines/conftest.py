@@ -1,4 +1,4 @@
-"""The shipped package, whole, on the toy model: constants are exchanged in the compiled package, and nothing else."""
+"""The main flow, whole, on the toy model: compiled as any pipeline is, and run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml
 
 import models
 from components import IMAGE
-from delivery.compile import compile_pipeline
+from delivery.compile import PIPELINES, compile_pipeline
 from delivery.environments import Environment
 from delivery.kubeflow import connected
 from delivery.runs import Plan, Records, RunResult
@@ -27,7 +27,7 @@ from storage import objects
 from storage.registry import open_registry
 
 ROOT = Path(__file__).parents[2]
-TOY = "tests.toy"
+TOY, TOY_PIPELINES = "tests.toy", "tests.toy_pipelines"
 
 
 @dataclass
@@ -37,20 +37,9 @@ class Package:
     documents: list[dict[str, Any]]
 
     @classmethod
-    def compiled(cls, pipeline: str, folder: Path) -> Package:
-        return cls(list(yaml.safe_load_all(compile_pipeline(pipeline, folder).read_text(encoding="utf-8"))))
-
-    def set_constants(self, **constants: Any) -> Package:
-        """Exchange constants that the pipeline hands to its steps, by the name of the step's parameter."""
-        found = dict.fromkeys(constants, 0)
-        for component in [self.documents[0]["root"], *self.documents[0]["components"].values()]:
-            for task in component.get("dag", {}).get("tasks", {}).values():
-                for name, given in task.get("inputs", {}).get("parameters", {}).items():
-                    if name in constants and "constant" in given.get("runtimeValue", {}):
-                        given["runtimeValue"]["constant"] = constants[name]
-                        found[name] += 1
-        assert all(found.values()), f"not in the package: {found}"
-        return self
+    def compiled(cls, pipeline: str, folder: Path, package: str = PIPELINES) -> Package:
+        path = compile_pipeline(pipeline, folder, package)
+        return cls(list(yaml.safe_load_all(path.read_text(encoding="utf-8"))))
 
     def tamper(self, step: str, before: str, code: str) -> Package:
         """Put a line into a step's own code, before the line that begins with `before`: what a bug or a stranger would do."""
@@ -202,16 +191,9 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> MadeChampion:
     return MadeChampion((folder / "model.onnx").read_bytes())
 
 
-@pytest.fixture(scope="session")
-def package_of() -> Callable[[Path], Package]:
-    """The shipped package with the toy's constants, made in that folder."""
-    gates = models.load(TOY).GATES.constants()
-    return lambda folder: Package.compiled("jukebox", folder / "package").set_constants(model=TOY, gates=dict(gates))
-
-
 @pytest.fixture
-def package(package_of: Callable[[Path], Package], tmp_path: Path) -> Callable[[], Package]:
-    return lambda: package_of(tmp_path)
+def package(tmp_path: Path) -> Callable[[], Package]:
+    return lambda: Package.compiled("toy", tmp_path / "package", TOY_PIPELINES)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Gates that refuse in the whole compiled pipeline; the accepting twin is the good run. (Parity: tests of validate_onnx.)"""
+"""Gates that refuse in the whole main flow; the accepting twin is the good run. (Parity: tests of validate_onnx.)"""
 
 from __future__ import annotations
 

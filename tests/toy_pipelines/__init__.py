@@ -1,0 +1,1 @@
+"""The main flow on the toy model: for the tests of the flow itself."""
