@@ -21,6 +21,7 @@ from delivery.doctor_environment import rows
 from delivery.environments import Environment, environment_file, project_root, read_environment
 from delivery.errors import Failed, MlopsError
 from delivery.health import Health, Thing, thing
+from delivery.project import read_project
 
 GIB = 1024**3
 PACKAGES = {  # distribution -> module
@@ -76,6 +77,7 @@ def examine(environment_name: str, root: Path | None = None) -> Diagnosis:
     environment = _environment(environment_name, root)
     folder = root or Path.cwd()
     things = [_python(), _cores(), _memory(), _disk(folder), _git(folder)]
+    things.append(_project(folder))
     things += [_package(distribution, module) for distribution, module in PACKAGES.items()]
     things += [_gpu(), _docker(), _tool("kind", "the kind cluster"), _tool("kubectl", "the kind cluster"), _chromium()]
     if isinstance(environment, MlopsError):
@@ -163,6 +165,14 @@ def _memory() -> Thing:
 def _disk(folder: Path) -> Thing:
     free = shutil.disk_usage(folder).free
     return thing("disk", free >= 2 * GIB, f"{free / GIB:.1f} GiB free", "the artifacts of runs", "free 2 GiB or more")
+
+
+def _project(folder: Path) -> Thing:
+    try:
+        project = read_project(project_root(folder))
+    except MlopsError as error:
+        return thing("project", False, error.what, "its name and image", f"{error.where}: {error.do}")
+    return thing("project", True, f"{project.name}, of {project.owner}", "its name and image", "")
 
 
 def _git(folder: Path) -> Thing:

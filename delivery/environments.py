@@ -176,7 +176,7 @@ def read_environment(name: str, root: Path | None = None) -> Environment:
     """The environment of that name, with every path in it absolute; wrong names and keys say what would be right."""
     root = root or project_root()
     path = environment_file(name, root)
-    return _checked(_parsed(path), path, name, root)
+    return _checked(parsed(path), path, name, root)
 
 
 def environment_file(name: str, root: Path) -> Path:
@@ -240,7 +240,8 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _parsed(path: Path) -> Mapping[str, Any]:
+def parsed(path: Path) -> Mapping[str, Any]:
+    """The keys and values of a file of settings; a file that is no YAML, or says a key twice, is told by its line."""
     try:
         given = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -251,13 +252,13 @@ def _parsed(path: Path) -> Mapping[str, Any]:
         raise WrongUse(f"the file cannot be read: {error}", where=path, do="mend the file") from error
     if not isinstance(given, dict):
         raise WrongUse("the file holds no settings", where=path, do="write `key: value` lines, as in local-dev.yaml")
-    for key in ("name", "root"):
-        if key in given:
-            raise WrongUse(f"`{key}` is no setting of an environment", where=path, do="delete it: the path says it")
     return given
 
 
 def _checked(given: Mapping[str, Any], path: Path, name: str, root: Path) -> Environment:
+    for key in ("name", "root"):
+        if key in given:
+            raise WrongUse(f"`{key}` is no setting of an environment", where=path, do="delete it: the path says it")
     refuse_written(given, path)
     try:
         settings = TypeAdapter(Settings).validate_python(given)
