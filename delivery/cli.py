@@ -18,6 +18,8 @@ from delivery.errors import Interrupted, MlopsError, WrongUse, in_our_words
 from delivery.interrupts import sigterm_as_ctrl_c
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+new = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(new, name="new")
 
 WIDE = 200  # columns for a file or a pipe, where nothing is gained by folding a path
 PARAMETER_HELP = "A parameter; NAME.KEY=VALUE for one key of a mapping. Paths start at the project's root."
@@ -25,6 +27,7 @@ EnvOption = Annotated[str, typer.Option("--env", metavar="NAME", help="A file of
 PipelineOption = Annotated[str | None, typer.Option("--pipeline", metavar="NAME", help="Else the default one.")]
 ByOption = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it, for the ledger; else the user.")]
 WhyOption = Annotated[str, typer.Option("--why", help="Why, for the ledger.")]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="In snake_case, as in clean_text.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
 
 
@@ -110,7 +113,7 @@ def release(
     ctx: typer.Context,
     image: Annotated[
         str | None,
-        typer.Option(metavar="REPO@sha256:HEX", help="The steps' image; else the code itself stands for it here."),
+        typer.Option(metavar="[REPO@]sha256:HEX", help="The steps' image; else the code itself stands for it here."),
     ] = None,
     allow_dirty: Annotated[
         bool, typer.Option("--allow-dirty", help="Of a tree that no commit holds; it can be deployed, never promoted.")
@@ -120,8 +123,10 @@ def release(
     """Build the release of this commit, and print its id and its folder: packages, image, contract, gates, by hash."""
     from delivery import release as releases
     from delivery.environments import project_root
+    from delivery.project import image_of
 
     root = project_root()
+    image = image_of(root, image) if image else image
     built = releases.build(root, root / releases.BUILT, image=image, pipelines=ctx.obj, allow_dirty=allow_dirty)
     _data(json.dumps(asdict(built), indent=1) if as_json else f"{built.id}  {_path(built.url)}")
 
@@ -255,6 +260,49 @@ def evidence(
     _data(evidences.as_json(signed) if as_json else evidences.as_markdown(signed, believed))
 
 
+@new.callback()
+def _new() -> None:
+    """Write the skeleton of a model, of a step or of a graph, with its tests; it runs, and passes them, at once."""
+
+
+@new.command("model")
+def new_model(
+    name: NewName,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to read the contract from.")] = None,
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The classes to be told apart.")] = "",
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="The day of a row.")] = "",
+    entity: Annotated[str, typer.Option(metavar="COLUMN[,COLUMN]", help="Who or what a row is about.")] = "",
+) -> None:
+    """A model with its pipeline, on data that it draws itself, or with the contract of a CSV file."""
+    from delivery import new as skeletons
+    from delivery.environments import project_root
+
+    entities = [column.strip() for column in entity.split(",") if column.strip()]
+    root = project_root()
+    _written(skeletons.new_model(root, name, csv=csv, target=target, time=time, entity=entities), f"mlops run {name}")
+
+
+@new.command("component")
+def new_component(name: NewName) -> None:
+    """A step that reads an artifact and writes one."""
+    from delivery import new as skeletons
+    from delivery.environments import project_root
+
+    _written(skeletons.new_component(project_root(), name), f"pytest tests/components/{name}")
+
+
+@new.command("pipeline")
+def new_pipeline(
+    name: NewName,
+    model: Annotated[str, typer.Option(metavar="NAME", help="Whose data it looks at; else the first model's.")] = "",
+) -> None:
+    """A small graph of steps that there are."""
+    from delivery import new as skeletons
+    from delivery.environments import project_root
+
+    _written(skeletons.new_pipeline(project_root(), name, model), f"mlops run {name}")
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of environments/*.yaml, for editors."""
@@ -305,6 +353,12 @@ def _tell(change: Any, as_json: bool) -> None:
     _data(change.sentence)
     for note in change.notes:
         _data(f"note: {note}")
+
+
+def _written(paths: list[Path], what_next: str) -> None:
+    for path in paths:
+        _data(str(path))
+    typer.echo(f"next: {what_next}", err=True)
 
 
 def _user() -> str:

@@ -13,6 +13,7 @@ from delivery import git
 from delivery.environments import Environment, absolute
 from delivery.errors import WrongUse, meant
 
+SOURCE = "source"
 Declared = Mapping[str, Mapping[str, Any]]  # parameter -> what the package says of it
 
 
@@ -29,6 +30,9 @@ def arguments(spec: Mapping[str, Any], environment: Environment, pipeline: str, 
     for name in ("store", "registry"):
         if isinstance(values.get(name), str):
             values[name] = absolute(values[name], environment.root)
+    source = values.get(SOURCE, declared.get(SOURCE, {}).get("defaultValue"))
+    if isinstance(source, str) and source.startswith("file:"):  # a model from a CSV file has such a default
+        values[SOURCE] = absolute(source, environment.root)
     missing = [name for name, of in declared.items() if name not in values and not of.get("isOptional")]
     if missing:
         needed = " ".join(f"-p {name}=..." for name in missing)

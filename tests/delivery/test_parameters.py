@@ -57,12 +57,23 @@ def test_the_environment_gives_what_the_pipeline_declares_and_nothing_else() -> 
         ("options.word=long one", "options", {"a": {"b": 1}, "word": "long one"}),
         ("options.a.c=null", "options", {"a": {"b": 1, "c": None}}),
         ("store=other", "store", "file:/root/other"),
+        ("source=file:data", "source", "file:/root/data"),
+        ("source=file:/data", "source", "file:/data"),
+        ("source=s3://bucket/data", "source", "s3://bucket/data"),
     ],
 )
 def test_a_value_gets_the_type_that_the_pipeline_declares(assignment: str, name: str, value: object) -> None:
     found = given(assignment)[name]
 
     assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(("default", "value"), [("file:data", "file:/root/data"), ("synthetic:", None)])
+def test_a_folder_by_default_starts_at_the_project_too(default: str, value: str | None) -> None:
+    source = {"parameterType": "STRING", "isOptional": True, "defaultValue": default}
+    spec = {"root": {"inputDefinitions": {"parameters": {"source": source}}}}
+
+    assert arguments(spec, environment(), "greet", []).get("source") == value
 
 
 def test_the_defaults_of_the_package_are_not_touched_by_a_dotted_key() -> None:

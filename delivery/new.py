@@ -1,0 +1,176 @@
+"""`mlops new`: a skeleton that runs and passes its tests at once, written whole or not at all.
+
+Without a CSV file, only the standard library is wanted: cookiecutter, too, makes its first model so, under a Python of its own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import os
+import re
+import shutil
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from string import Template
+
+from delivery.errors import Failed, WrongUse, meant
+from delivery.new_table import EXAMPLE
+from delivery.new_words import words_of
+
+SKELETONS = Path(__file__).parent / "skeletons"
+SUFFIX = ".tmpl"
+PLACE = "NAME"  # in a path of a skeleton
+LONGEST = 40  # characters of a name
+LINES = 400  # of a module, as tests/test_house.py has it
+SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+ROOMS = ("models", "components", "pipelines")  # a name means one thing in all of them
+RESERVED = {  # what a module of a skeleton, or a room's own, uses itself, and folders of the project
+    *("dsl", "day", "place", "training", "checks", "check_parameters", "load", "names", "module", "cast"),
+    *("storage", "delivery", "localkfp", "docs", "environments", "requirements", *ROOMS),
+}
+PYTHONS = {*keyword.kwlist, *keyword.softkwlist, "type"}  # `type` is one since 3.12
+
+
+def new_model(
+    root: Path, name: str, *, csv: Path | None = None, target: str = "", time: str = "", entity: Sequence[str] = ()
+) -> list[Path]:
+    """A model with its pipeline and its tests, on data that it draws itself, or with the contract of a CSV file.
+
+    Returns the paths that were written, from the root.
+
+    Raises:
+        WrongUse: the name, or the file, can be none of a model; nothing was written.
+    """
+    require_name(root, name, "model")
+    options = {"--target": target, "--time": time, "--entity": ",".join(entity)}
+    if csv is None:
+        if given := [option for option, value in options.items() if value]:
+            do = "name it, as in `--csv data/churn.csv`, or leave them out"
+            raise WrongUse(
+                f"{', '.join(given)} say what a file's columns are, and there is no file", where="--csv", do=do
+            )
+        return _write(root, name, ("model", "example"), words_of(name, EXAMPLE))
+    if missing := [option for option, value in options.items() if not value]:
+        do = "say which columns hold the answer, the day, and who or what a row is about"
+        raise WrongUse(f"with --csv, {', '.join(missing)} must be given", where=", ".join(missing), do=do)
+    from delivery.new_csv import read_table  # here, as it brings polars
+
+    return _write(root, name, ("model",), words_of(name, read_table(root, csv, target, time, tuple(entity))))
+
+
+def new_component(root: Path, name: str) -> list[Path]:
+    """A step that reads an artifact and writes one, with its tests."""
+    require_name(root, name, "component")
+    return _write(root, name, ("component",), {})
+
+
+def new_pipeline(root: Path, name: str, model: str = "") -> list[Path]:
+    """A small graph of the steps that there are, on one of the models, with its tests."""
+    require_name(root, name, "pipeline")
+    models = sorted(contract.parent.name for contract in (root / "models").glob("*/contract.py"))
+    if not models:
+        raise WrongUse(
+            "there is no model to make a pipeline of", where=root / "models", do="`mlops new model NAME` first"
+        )
+    if model and model not in models:
+        raise WrongUse(f"there is no model `{model}`", where="--model", do=meant(model, models))
+    return _write(root, name, ("pipeline",), {"model": model or models[0]})
+
+
+def require_name(root: Path, name: str, kind: str) -> None:
+    """Refuse what is no name, or another thing's; the sentence says what would be right where that can be known."""
+    why, near = _wrong(name), _snake(name)
+    if why:
+        possible = near != name and not _wrong(near)
+        do = f"did you mean `{near}`?" if possible else "write a-z, 0-9 and single underscores, as in `clean_text`"
+        raise WrongUse(f"`{name}` is no name for a {kind}: {why}", where="NAME", do=do)
+    do = "take another name"
+    if taken := _taken(root, name):
+        raise WrongUse(f"`{name}` is the name of something else: {taken}", where="NAME", do=do)
+    # A module of that name would stand before Python's own wherever its folder is on the path
+    if name in sys.stdlib_module_names or hasattr(builtins, name) or name in RESERVED:
+        raise WrongUse(f"`{name}` is a name that Python or this project uses itself", where="NAME", do=do)
+
+
+def _wrong(name: str) -> str:
+    if not SNAKE.fullmatch(name):
+        return "it is not in snake_case"
+    if name.startswith("test"):
+        return "it begins as the name of a test does"
+    if name in PYTHONS:
+        return "it is a word of Python's own"
+    return f"it has {len(name)} characters, and {LONGEST} are the most" if len(name) > LONGEST else ""
+
+
+def _snake(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain).lower()
+    return re.sub(r"[^a-z0-9]+", "_", parted).strip("_")
+
+
+def _taken(root: Path, name: str) -> str:
+    places = [f"{folder}/{name}{suffix}" for folder in ROOMS for suffix in ("", ".py")]
+    places += [f"tests/{folder}/{name}" for folder in ROOMS]
+    places += [f"tests/{folder}/test_{name}.py" for folder in ROOMS]
+    return next((place for place in places if os.path.lexists(root / place)), "")
+
+
+def whole(path: Path, name: str) -> Path:
+    """What is put in place at once: the folder of that name, or the file."""
+    return Path(*path.parts[: path.parts.index(name) + 1]) if name in path.parts else path
+
+
+def _write(root: Path, name: str, skeletons: Sequence[str], words: Mapping[str, str]) -> list[Path]:
+    """All files of the skeletons, in their places at once; where anything is in the way, none of them."""
+    texts = {path: text for skeleton in skeletons for path, text in _filled(skeleton, name, words)}
+    for path, text in texts.items():
+        if len(text.splitlines()) > LINES:
+            what = f"{path} would have {len(text.splitlines())} lines, and no module of this project has over {LINES}"
+            raise WrongUse(what, where="--csv", do="leave out columns, or classes, that the model does not need")
+    wholes = {whole(path, name) for path in texts}
+    scratch, placed = None, list[Path]()
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+        for path, text in texts.items():
+            (scratch / path).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / path).write_text(text, encoding="utf-8")
+        for part in sorted(wholes):
+            (root / part).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(scratch / part, root / part)  # `require_name` saw that nothing is there
+            placed.append(root / part)
+    except BaseException as error:
+        for path in placed:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if isinstance(error, OSError):
+            why = error.strerror or error
+            raise Failed(
+                f"it cannot be written: {why}", where=root, do="make the folder writable, or free space"
+            ) from error
+        raise
+    finally:
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return sorted(texts)
+
+
+def _filled(skeleton: str, name: str, words: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    folder = SKELETONS / skeleton
+    for file in sorted(folder.rglob(f"*{SUFFIX}")):
+        path = file.relative_to(folder).as_posix().removesuffix(SUFFIX).replace(PLACE, name)
+        text = Template(file.read_text(encoding="utf-8")).substitute(words, name=name)
+        yield Path(path), _imports_sorted(text) if path.endswith(".py") else text
+
+
+def _imports_sorted(text: str) -> str:
+    """Lines of imports that follow one another, in the order of their modules: where a new name stands among them, it decides."""
+    lines = text.splitlines(keepends=True)
+    for imports, run in groupby(range(len(lines)), lambda at: lines[at].lstrip().startswith("from ")):
+        at = list(run)
+        if imports:
+            lines[at[0] : at[-1] + 1] = sorted((lines[n] for n in at), key=lambda line: line.split()[1])
+    return "".join(lines)
