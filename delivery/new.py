@@ -29,9 +29,11 @@ LONGEST = 40  # characters of a name
 LINES = 400  # of a module, as tests/test_house.py has it
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 ROOMS = ("models", "components", "pipelines")  # a name means one thing in all of them
-RESERVED = {  # what a module of a skeleton, or a room's own, uses itself, and folders of the project
-    *("dsl", "day", "place", "training", "checks", "check_parameters", "load", "names", "module", "cast"),
+RESERVED = {  # what means something else: in a skeleton, in a room's __init__.py, as a folder, in YAML
+    *("dsl", "day", "place", "training", "checks", "check_parameters"),
+    *("load", "names", "module", "import_module", "cast"),
     *("storage", "delivery", "localkfp", "docs", "environments", "requirements", *ROOMS),
+    *("on", "off", "yes", "no", "true", "false", "null"),  # YAML reads them as values, and environments name pipelines
 }
 PYTHONS = {*keyword.kwlist, *keyword.softkwlist, "type"}  # `type` is one since 3.12
 
@@ -114,9 +116,9 @@ def _snake(name: str) -> str:
 
 
 def _taken(root: Path, name: str) -> str:
-    places = [f"{folder}/{name}{suffix}" for folder in ROOMS for suffix in ("", ".py")]
-    places += [f"tests/{folder}/{name}" for folder in ROOMS]
-    places += [f"tests/{folder}/test_{name}.py" for folder in ROOMS]
+    folders = [*ROOMS, *(f"tests/{room}" for room in ROOMS)]
+    places = [f"{folder}/{name}{suffix}" for folder in folders for suffix in ("", ".py")]
+    places += [f"tests/{room}/test_{name}.py" for room in ROOMS]
     return next((place for place in places if os.path.lexists(root / place)), "")
 
 

@@ -31,6 +31,7 @@ SHARES = (
     0.3,
 )  # of the things that are kept out of the training, and of those that stop it: the first that will do
 ENOUGH = 30  # rows to stop a training by
+LARGEST = 3e38  # of float32, in which the graph computes
 MOST = 1000  # rows that a contract wants at least
 
 
@@ -60,6 +61,11 @@ def read_table(root: Path, path: Path, target: str, time: str, entity: tuple[str
         if name in RESERVED:
             do = f"rename it in the file, for example to `{name}_`"
             raise WrongUse(f"`{name}` is the name of a column that the steps themselves add", where=path, do=do)
+    for name in features:
+        limits = [typed[name].cast(pl.Float64).min(), typed[name].cast(pl.Float64).max()]
+        if beyond := [value for value in limits if isinstance(value, float) and abs(value) > LARGEST]:
+            what = f"`{name}` holds {beyond[0]:g}, and the graph's numbers end at {LARGEST:g}"
+            raise WrongUse(what, where=path, do="write it in a larger unit")
     whole = typed.drop_nulls([target, time, *features])
     split, counts = _split(whole, target, time, entity, path)
     shares = whole[target].value_counts(sort=True)
@@ -111,15 +117,9 @@ def _read(path: Path) -> pl.DataFrame:
     for name in header:
         if not NAME.fullmatch(name):
             raise _unnamed(name, header, path)
-    seen: dict[str, str] = {}
-    for name in header:
-        if (before := seen.setdefault(name.lower(), name)) and header.count(name) + (before != name) > 1:
-            what = (
-                f"two columns of {path.name} are called `{name}`"
-                if before == name
-                else f"`{before}` and `{name}` differ by case only"
-            )
-            raise WrongUse(what, where=f"{path}, line 1", do="give each column a name of its own")
+    if doubled := [name for name in header if header.count(name) > 1]:
+        what = f"two columns of {path.name} are called `{doubled[0]}`"
+        raise WrongUse(what, where=f"{path}, line 1", do="give each column a name of its own")
     try:
         rows = pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:

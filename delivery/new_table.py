@@ -84,19 +84,19 @@ EXAMPLE = Table(
 def literal(value: object) -> str:
     """As the formatter would write it, and no character in it that only looks like another."""
     if not isinstance(value, str):
-        return repr(value)
+        return repr(value).replace("e+", "e")
     quote = "'" if value.count('"') > value.count("'") else '"'
     return quote + "".join(_escaped(character, quote) for character in value) + quote
 
 
 def listed(values: Sequence[object]) -> str:
-    """A tuple of them: on one line, or as many to a line as there is room for."""
+    """A tuple of them, after a name that is not long: on one line, or as many to a line as there is room for."""
     one = f"({', '.join(map(literal, values))}{',' if len(values) == 1 else ''})"
-    if len(one) < WIDE - 40:
+    if len(one) <= WIDE - len("CLASSES = "):
         return one
-    lines, room = [[literal(values[0])]], WIDE - len("    *(,),")
-    for text in map(literal, values[1:]):
-        if len(", ".join([*lines[-1], text])) > room:
+    lines: list[list[str]] = [[]]
+    for text in map(literal, values):
+        if len(", ".join([*lines[-1], text])) > WIDE - 24:  # so short that one line never holds all of them
             lines.append([])
         lines[-1].append(text)
     return "\n".join(["(", *(f"    *({', '.join(line)}{',' if len(line) == 1 else ''})," for line in lines), ")"])

@@ -14,7 +14,7 @@ from tests.clones import Clone, cloned
 
 PIPELINE = "weather_story"  # a model that nobody has: the story makes it
 NETWORK, WIDTHS = f"models/{PIPELINE}/network.py", f"models/{PIPELINE}/hyperparameters.py"
-NARROWER, NARROW, WIDE = ((r"(hidden: .* = ranged\()\(.*?\)", rf"\g<1>({width})") for width in ("3,", "12,", "48, 48"))
+NARROWER, NARROW, WIDE = ((r"(hidden: .* = ranged\()\(.*?\)", rf"\g<1>({width})") for width in ("2,", "3,", "48, 48"))
 LAST_LINE = "    return keras.Model(inputs, probabilities)\n"
 PRINTED = "one print too many"
 LOCAL = ("local-dev", "local-prod")
