@@ -138,7 +138,7 @@ def test_the_longest_name_is_one(root: Path) -> None:
     ],
 )
 def test_a_name_means_one_thing_in_all_rooms(kind: str, name: str, place: str) -> None:
-    error = refused(lambda: VERBS[kind](REPOSITORY, name))
+    error = refused(lambda: new.require_name(REPOSITORY, name, kind))
 
     assert error.what == f"`{name}` is the name of something else: {place}"
 
