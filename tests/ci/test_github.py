@@ -52,7 +52,7 @@ def nothing_is_forgiven(text: str) -> Iterator[str]:
     conditions = [value for key, value in pairs(top) if key == "if"]
     if conditions != ["always()"] or list(top["jobs"].values())[-1].get("if") != "always()":
         yield f"conditions are {conditions}: only the closing job has one, always()"
-    for forgiving in ("continue-on-error", "|| true"):
+    for forgiving in ("continue-on-error", "|| true"):  # looked for to be refused, in comments and in any script
         if forgiving in text:
             yield f"`{forgiving}` is there"
 
@@ -105,9 +105,10 @@ CASES: list[tuple[Rule, str, str, str]] = [
     (the_token_goes_no_further, "    permissions: {contents: read}\n", "", "None"),
     (the_token_goes_no_further, "contents: read", "contents: write", "write"),
     (the_token_goes_no_further, "        with: {persist-credentials: false}\n", "", "leaves the token"),
-    (nothing_is_forgiven, UP, UP + "        continue-on-error: true\n", "continue-on-error"),
-    (nothing_is_forgiven, "make test", "make test || true", "|| true"),
-    (nothing_is_forgiven, UP, UP + "        if: false\n", "False"),
+    # Bad examples: the rule must refuse each of these three, and none of them is in a workflow
+    (nothing_is_forgiven, UP, UP + "        continue-on-error: true\n", "continue-on-error"),  # a red step, passed over
+    (nothing_is_forgiven, "make test", "make test || true", "|| true"),  # a red word that ends 0
+    (nothing_is_forgiven, UP, UP + "        if: false\n", "False"),  # a step that is never run
     (nothing_is_forgiven, "if: always()", "if: ${{ !cancelled() }}", "cancelled"),
     (nothing_is_pasted_into_a_script, '"$RESULTS" =~', '"${{ needs.test.result }}" =~', "needs.test"),
     (nothing_is_pasted_into_a_script, "make test", "make ${{ github.head_ref }}", "head_ref"),
