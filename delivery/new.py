@@ -130,6 +130,8 @@ def whole(path: Path, name: str) -> Path:
 def _write(root: Path, name: str, skeletons: Sequence[str], words: Mapping[str, str]) -> list[Path]:
     """All files of the skeletons, in their places at once; where anything is in the way, none of them."""
     texts = {path: text for skeleton in skeletons for path, text in _filled(skeleton, name, words)}
+    if not texts:  # this package was installed without its data
+        raise Failed("there are no skeletons to write", where=SKELETONS, do="use the `mlops` of `make install`")
     for path, text in texts.items():
         if len(text.splitlines()) > LINES:
             what = f"{path} would have {len(text.splitlines())} lines, and no module of this project has over {LINES}"

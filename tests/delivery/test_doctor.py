@@ -10,7 +10,7 @@ import pytest
 
 from delivery import doctor
 from delivery.doctor import Diagnosis, examine
-from delivery.health import Health
+from delivery.health import Health, Thing
 
 BASIC = ["a function", "a step, with S3 by moto", "the compiled pipeline, here"]
 
@@ -165,6 +165,21 @@ def test_outside_a_project_the_environment_is_what_is_broken(tmp_path: Path, mon
 
     assert health(diagnosis)["environment"] is Health.BROKEN
     assert lacks(diagnosis)["the compiled pipeline, here"] == ["environment"]
+
+
+def test_what_the_project_is_called_is_shown_and_a_mistake_in_it_is_a_finding(project: Path) -> None:
+    file = project / "project.yaml"
+
+    def found() -> Thing:
+        return next(thing for thing in examine("local-dev").things if thing.name == "project")
+
+    file.write_text('name: "Songs"\nowner: "Ada"\nimage: "registry.example/songs"\n', encoding="utf-8")
+    assert (found().health, found().found) == (Health.OK, "Songs, of Ada")
+
+    file.write_text('name: "Songs"\nowner: "Ada"\nimage: "registry.example/songs:latest"\n', encoding="utf-8")
+    assert found().health is Health.BROKEN
+    assert "`registry.example/songs:latest`" in found().found
+    assert str(file) in found().get_it
 
 
 def test_the_command_prints_both_tables_or_only_json(mlops: Any) -> None:

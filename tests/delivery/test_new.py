@@ -281,3 +281,16 @@ def test_it_is_written_into_the_project_from_any_folder_of_it(mlops: Any, elsewh
     assert mlops("new", "model", "churn").ok
 
     assert (elsewhere / "models/churn/contract.py").is_file()
+
+
+@pytest.mark.parametrize("kind", VERBS)
+def test_an_mlops_that_was_installed_without_skeletons_says_so(
+    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new, "SKELETONS", root / "nowhere")
+    before = files(root)
+
+    with pytest.raises(Failed, match="there are no skeletons to write"):
+        VERBS[kind](root, "clean_text")
+
+    assert files(root) == before
