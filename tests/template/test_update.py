@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.generated import Done, Files, Project, Template, files
+from tests.template.generated import VIEW, Done, Files, Project, Template, files, settings
 
 pytest.importorskip("cookiecutter", reason="cookiecutter is not here: `make template` has it")
 
@@ -19,8 +19,11 @@ LEARNED = "# The template learned this.\n"
 # Of the template: a file that its user leaves alone, one that both change, one that both change in one line, and one that goes
 FOLLOWED, MERGED, DISPUTED, REMOVED = "storage/objects.py", "components/rim.py", "models/gates.py", "docs/localkfp.md"
 NEW, DELETED = "storage/new_room.py", "docs/errors.md"  # comes, and was deleted by its user
-SKELETONS = [f"delivery/skeletons/model/models/NAME/{name}.py.tmpl" for name in ("contract", "generator", "network")]
-TEMPLATES = {*SKELETONS, "README.md", FOLLOWED, MERGED, DISPUTED, REMOVED, NEW, DELETED, ".cruft.json"}
+ROOM, MACHINERY = "vision/README.md", "vision/ours.md"  # a folder at the top comes, without what is the template's own
+UNRENDERED = "${{ github.sha }} {{ cookiecutter.project_name }}\n"
+SKELETON = ("contract", "generator", "network")
+SKELETONS = [f"delivery/skeletons/model/models/NAME/{name}.py.tmpl" for name in SKELETON]
+TEMPLATES = {*SKELETONS, "README.md", FOLLOWED, MERGED, DISPUTED, REMOVED, NEW, ROOM, DELETED, ".cruft.json"}
 NAME = "my-mlops-project"
 ANSWERS = {"jukebox": {}, "churn": {"first_model": "churn", "ci": "tekton", "model_registry": "kubeflow"}}
 NETWORK = ("    return keras.Model(", "    # mine\n    return keras.Model(")
@@ -94,6 +97,20 @@ def the_template_goes_on(root: Path) -> None:
     change_first_line(root / DISPUTED, LEARNED)
     (root / REMOVED).unlink()
     (root / NEW).write_text(LEARNED, encoding="utf-8")
+    a_room_is_added(root)
+
+
+def a_room_is_added(root: Path) -> None:
+    """As docs/template.md says to add one, with something in it that stays with the template."""
+    for path in (ROOM, MACHINERY):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(UNRENDERED, encoding="utf-8")
+    room = Path(ROOM).parts[0]
+    (root / VIEW / room).symlink_to(f"../{room}")
+    told = settings(root)
+    told["_copy_without_render"].append(room)
+    told["_machinery"]["paths"].append(MACHINERY)
+    (root / "cookiecutter.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 def append(path: Path, line: str) -> None:
@@ -132,6 +149,7 @@ def test_an_update_keeps_what_was_edited_and_brings_what_was_not(jukebox: Cruft)
     for path in ("README.md", MERGED, FOLLOWED, NEW):
         assert mine.says(path).endswith(LEARNED), path
     assert mine.says(DISPUTED).startswith(LEARNED)
+    assert mine.says(ROOM) == UNRENDERED
     assert "models/mine/network.py" in after
     assert jukebox.conflicts() == []
     assert jukebox.is_from() == jukebox.commit
@@ -203,6 +221,36 @@ def test_another_answer_can_be_given_later(churn: Cruft, tmp_path: Path) -> None
 
     other = churn.template.makes(tmp_path / "other", first_model="churn")
     assert changed(files(other.root), files(churn.project.root)) == {".cruft.json"}
+
+
+def test_a_project_that_cookiecutter_made_becomes_one_of_cruft_as_its_page_says(churn: Cruft, tmp_path: Path) -> None:
+    mine = churn.project
+    remembered = json.loads(mine.says(".cruft.json"))
+    (mine.root / ".cruft.json").unlink()
+    before = churn.commits("Made by cookiecutter alone")
+    [command] = re.findall(r"`cruft (link URL)`", mine.says("docs/update.md"))
+    words = command.replace("URL", str(churn.template.root)).split()
+    answered = "\n".join(["", "", "churn", "3", "2", "", remembered["commit"], ""])
+
+    mine.person.types("cruft", *words, at=mine.root, typed=answered)
+    churn.commits("Know the template")
+    assert json.loads(mine.says(".cruft.json"))["commit"] == remembered["commit"]
+    assert mine.person.types("cruft", "diff", at=mine.root).stdout.count("diff --git") == 0
+    churn.runs("update", "-y")
+
+    assert changed(before, files(mine.root)) == TEMPLATES | {f"models/churn/{name}.py" for name in SKELETON}
+    assert churn.is_from() == churn.commit
+
+
+def test_what_its_user_changed_is_shown(jukebox: Cruft) -> None:
+    jukebox.project.edits("models/jukebox/network.py", *NETWORK)
+
+    shown = jukebox.runs("diff").stdout
+
+    assert [line for line in shown.splitlines() if line.startswith("diff ")] == [
+        "diff --git upstream-template-old/models/jukebox/network.py upstream-template-new/models/jukebox/network.py"
+    ]
+    assert "-    # mine" in shown.splitlines()
 
 
 def test_what_cruft_remembers_is_no_secret_to_lint(jukebox: Cruft) -> None:
