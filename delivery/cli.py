@@ -18,7 +18,7 @@ from delivery.errors import Interrupted, MlopsError, WrongUse, in_our_words
 from delivery.interrupts import sigterm_as_ctrl_c
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-new = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+new = typer.Typer(rich_markup_mode=None)
 app.add_typer(new, name="new")
 
 WIDE = 200  # columns for a file or a pipe, where nothing is gained by folding a path
@@ -279,7 +279,8 @@ def new_model(
 
     entities = [column.strip() for column in entity.split(",") if column.strip()]
     root = project_root()
-    _written(skeletons.new_model(root, name, csv=csv, target=target, time=time, entity=entities), f"mlops run {name}")
+    written = skeletons.new_model(root, name, csv=csv, target=target, time=time, entity=entities, tell=_talk)
+    _written(written, f"mlops run {name}")
 
 
 @new.command("component")
@@ -358,7 +359,11 @@ def _tell(change: Any, as_json: bool) -> None:
 def _written(paths: list[Path], what_next: str) -> None:
     for path in paths:
         _data(str(path))
-    typer.echo(f"next: {what_next}", err=True)
+    _talk(f"next: {what_next}")
+
+
+def _talk(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""`mlops new`: a skeleton that runs and passes its tests at once, written whole or not at all.
+"""`mlops new`: a skeleton that runs and passes its tests at once, written whole or, on an error or Ctrl-C, not at all.
 
 Without a CSV file, only the standard library is wanted: cookiecutter, too, makes its first model so, under a Python of its own.
 """
@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -29,21 +29,37 @@ LONGEST = 40  # characters of a name
 LINES = 400  # of a module, as tests/test_house.py has it
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 ROOMS = ("models", "components", "pipelines")  # a name means one thing in all of them
-RESERVED = {  # what means something else: in a skeleton, in a room's __init__.py, as a folder, in YAML
+RESERVED = {  # what means something else: in a skeleton, in a room's __init__.py, as a folder, to a tool, in YAML
     *("dsl", "day", "place", "training", "checks", "check_parameters"),
     *("load", "names", "module", "import_module", "cast"),
     *("storage", "delivery", "localkfp", "docs", "environments", "requirements", *ROOMS),
+    *(
+        "build",
+        "dist",
+        "reports",
+        "local_outputs",
+        "mlruns",
+        "node_modules",
+        "venv",
+    ),  # git, pytest or ruff pass over a folder of that name
     *("on", "off", "yes", "no", "true", "false", "null"),  # YAML reads them as values, and environments name pipelines
 }
 PYTHONS = {*keyword.kwlist, *keyword.softkwlist, "type"}  # `type` is one since 3.12
 
 
 def new_model(
-    root: Path, name: str, *, csv: Path | None = None, target: str = "", time: str = "", entity: Sequence[str] = ()
+    root: Path,
+    name: str,
+    *,
+    csv: Path | None = None,
+    target: str = "",
+    time: str = "",
+    entity: Sequence[str] = (),
+    tell: Callable[[str], object] = lambda _: None,
 ) -> list[Path]:
     """A model with its pipeline and its tests, on data that it draws itself, or with the contract of a CSV file.
 
-    Returns the paths that were written, from the root.
+    Returns the paths that were written, from the root. `tell` is told what was seen in the file, a sentence at a time.
 
     Raises:
         WrongUse: the name, or the file, can be none of a model; nothing was written.
@@ -62,7 +78,11 @@ def new_model(
         raise WrongUse(f"with --csv, {', '.join(missing)} must be given", where=", ".join(missing), do=do)
     from delivery.new_csv import read_table  # here, as it brings polars
 
-    return _write(root, name, ("model",), words_of(name, read_table(root, csv, target, time, tuple(entity))))
+    table = read_table(root, csv, target, time, tuple(entity))
+    written = _write(root, name, ("model",), words_of(name, table))
+    for remark in table.remarks:
+        tell(remark)
+    return written
 
 
 def new_component(root: Path, name: str) -> list[Path]:
@@ -72,7 +92,7 @@ def new_component(root: Path, name: str) -> list[Path]:
 
 
 def new_pipeline(root: Path, name: str, model: str = "") -> list[Path]:
-    """A small graph of the steps that there are, on one of the models, with its tests."""
+    """A small graph of the steps that there are, on one of the models and on its data, with its tests."""
     require_name(root, name, "pipeline")
     models = sorted(contract.parent.name for contract in (root / "models").glob("*/contract.py"))
     if not models:
@@ -81,7 +101,14 @@ def new_pipeline(root: Path, name: str, model: str = "") -> list[Path]:
         )
     if model and model not in models:
         raise WrongUse(f"there is no model `{model}`", where="--model", do=meant(model, models))
-    return _write(root, name, ("pipeline",), {"model": model or models[0]})
+    model = model or models[0]
+    return _write(root, name, ("pipeline",), {"model": model, "source": _source(root / f"pipelines/{model}.py")})
+
+
+def _source(pipeline: Path) -> str:
+    """Where a model's own pipeline has its tables from, as Python writes it; the model's generator, where that says nothing."""
+    found = re.search(r"(?m)^SOURCE = (\S+)", pipeline.read_text(encoding="utf-8")) if pipeline.is_file() else None
+    return found[1] if found else '"synthetic:"'
 
 
 def require_name(root: Path, name: str, kind: str) -> None:
@@ -90,6 +117,8 @@ def require_name(root: Path, name: str, kind: str) -> None:
     if why:
         possible = near != name and not _wrong(near)
         do = f"did you mean `{near}`?" if possible else "write a-z, 0-9 and single underscores, as in `clean_text`"
+        if SNAKE.fullmatch(name):  # written as it should be, and yet none
+            do = f"shorten it by {len(name) - LONGEST} or more" if len(name) > LONGEST else "take another name"
         raise WrongUse(f"`{name}` is no name for a {kind}: {why}", where="NAME", do=do)
     do = "take another name"
     if taken := _taken(root, name):
@@ -137,7 +166,7 @@ def _write(root: Path, name: str, skeletons: Sequence[str], words: Mapping[str, 
             what = f"{path} would have {len(text.splitlines())} lines, and no module of this project has over {LINES}"
             raise WrongUse(what, where="--csv", do="leave out columns, or classes, that the model does not need")
     wholes = {whole(path, name) for path in texts}
-    scratch, placed = None, list[Path]()
+    scratch, begun = None, list[Path]()
     try:
         scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
         for path, text in texts.items():
@@ -145,11 +174,12 @@ def _write(root: Path, name: str, skeletons: Sequence[str], words: Mapping[str, 
             (scratch / path).write_text(text, encoding="utf-8")
         for part in sorted(wholes):
             (root / part).parent.mkdir(parents=True, exist_ok=True)
+            begun.append(part)
             os.rename(scratch / part, root / part)  # `require_name` saw that nothing is there
-            placed.append(root / part)
     except BaseException as error:
-        for path in placed:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for part in begun:
+            if scratch and not os.path.lexists(scratch / part):  # it was moved; Ctrl-C may come right after that
+                shutil.rmtree(root / part) if (root / part).is_dir() else (root / part).unlink()
         if isinstance(error, OSError):
             why = error.strerror or error
             raise Failed(

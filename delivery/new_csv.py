@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from models.split import ENTITY, PARTS, Split, parted, with_entity
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")  # TensorFlow takes no other as the name of an input
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 RESERVED = {ENTITY, "part", "label", "classes", "probabilities"}  # the steps add columns, or outputs, of these names
+LAYERS = re.compile(
+    r"(cast|clip|concatenate|dense|dropout|multiply|subtract|true_divide)(_\d+)?"
+)  # as Keras numbers them
+FOLDER = 90  # characters of the data's folder: its name stands on one line of the pipeline
 CLASSES = 1000
 LONG = 60  # characters of a class
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]|$)"
@@ -31,6 +36,9 @@ SHARES = (
     0.3,
 )  # of the things that are kept out of the training, and of those that stop it: the first that will do
 ENOUGH = 30  # rows to stop a training by
+RARE = 0.95  # of the rows in one class: the others are rare
+FEWEST = 2  # rows of any part: one proves nothing, and the gates say so
+EXACT = 2**53  # to which every whole number is one of float64, too
 LARGEST = 3e38  # of float32, in which the graph computes
 MOST = 1000  # rows that a contract wants at least
 
@@ -62,13 +70,22 @@ def read_table(root: Path, path: Path, target: str, time: str, entity: tuple[str
             do = f"rename it in the file, for example to `{name}_`"
             raise WrongUse(f"`{name}` is the name of a column that the steps themselves add", where=path, do=do)
     for name in features:
+        if LAYERS.fullmatch(name):
+            what = f"`{name}` is a name that Keras gives to a layer itself, and a feature's name is that of an input"
+            raise WrongUse(what, where=path, do=f"rename it in the file, for example to `{name}_value`")
         limits = [typed[name].cast(pl.Float64).min(), typed[name].cast(pl.Float64).max()]
         if beyond := [value for value in limits if isinstance(value, float) and abs(value) > LARGEST]:
             what = f"`{name}` holds {beyond[0]:g}, and the graph's numbers end at {LARGEST:g}"
             raise WrongUse(what, where=path, do="write it in a larger unit")
     whole = typed.drop_nulls([target, time, *features])
-    split, counts = _split(whole, target, time, entity, path)
-    shares = whole[target].value_counts(sort=True)
+    gaps = max(((typed[name].null_count(), name) for name in features), default=(0, ""))
+    emptiest = f"; or leave out `{gaps[1]}`, which is empty in {gaps[0]} rows" if 2 * gaps[0] > len(typed) else ""
+    split, counts = _split(whole, target, time, entity, path, emptiest)
+    shares = (
+        whole.group_by(pl.col(target).alias("class"))
+        .agg(pl.len().alias("rows"))
+        .sort(["rows", "class"], descending=[True, False])
+    )
     days = whole[time].dt.date().unique().sort().to_list()
     folder = Path(path).parent.resolve().relative_to(root.resolve()).as_posix()
     return Table(
@@ -84,18 +101,52 @@ def read_table(root: Path, path: Path, target: str, time: str, entity: tuple[str
         days=split.days,
         unseen=split.unseen,
         validation=split.validation,
-        least_rows=(max(1, counts["test_time"] // 2), max(1, counts["test_unseen"] // 2)),
-        least_top_1=math.floor(100 * shares["count"][0] / len(whole)) / 100,
+        least_rows=(max(2, counts["test_time"] // 2), max(2, counts["test_unseen"] // 2)),
+        least_top_1=math.floor(100 * shares["rows"][0] / len(whole)) / 100,
         source=f"file:{folder}",
         seen=path.name,
         rows=len(typed),
-        most_frequent=str(shares[target].cast(pl.String)[0]),
-        prior=shares["count"][0] / len(whole),
+        most_frequent=str(shares["class"].cast(pl.String)[0]),
+        prior=shares["rows"][0] / len(whole),
+        remarks=tuple(_remarks(rows, typed, features, roles, len(whole), shares["rows"][0] / len(whole))),
     )
 
 
+def _remarks(
+    rows: pl.DataFrame, typed: pl.DataFrame, features: Sequence[str], roles: Sequence[str], complete: int, prior: float
+) -> Iterator[str]:
+    """What the file says that nobody may have meant."""
+    yield f"features: {', '.join(features)}; {complete:,} of {len(typed):,} rows have a value in each"
+    for name in (name for name in typed.columns if name not in {*features, *roles}):
+        kind = (
+            "empty" if typed[name].null_count() == len(typed) else {"String": "text"}.get(_kind(typed[name]), "a date")
+        )
+        yield f"`{name}` is {kind}, so it is kept and is no feature{_nearly(rows[name]) if kind == 'text' else ''}"
+    for name in features:
+        values = typed[name].drop_nulls()
+        if values.dtype == pl.Int64 and len(values) == len(typed) == values.n_unique():
+            yield f"`{name}` is a feature, and another number in every row: take it out of the contract if it only counts them"
+        elif values.n_unique() == 1:
+            yield f"`{name}` is a feature, and `{values[0]}` in every row: nothing can be learned from it"
+    if prior >= RARE:
+        yield f"one class is {prior:.1%} of the rows: a first model must be right more often than that (models/gates.py)"
+
+
+def _nearly(found: pl.Series) -> str:
+    """Of text that is mostly numbers, the first value that is none."""
+    values = found.drop_nulls()
+    numbers = values.str.contains(DECIMAL)
+    if 2 * numbers.sum() <= len(values) or numbers.all():
+        return ""
+    return f": {numbers.sum():,} of its {len(values):,} values are numbers, and `{values.filter(~numbers)[0][:LONG]}` is none"
+
+
 def _require_place(root: Path, path: Path) -> None:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # its name is longer than a name can be, or a folder on the way is not ours to enter
+        there = False
+    if not there:
         raise WrongUse(f"there is no file {path}", where="--csv", do="name a CSV file in the project")
     if path.suffix != ".csv" or not FILE.fullmatch(path.stem):
         what = f"`{path.name}` cannot be the name of a table with .csv behind it"
@@ -103,15 +154,33 @@ def _require_place(root: Path, path: Path) -> None:
     if not path.parent.resolve().is_relative_to(root.resolve()):
         what = f"{path} lies outside of the project, where no one else would find it"
         raise WrongUse(what, where="--csv", do=f"put it into a folder of the project, as data/{path.name}")
+    folder = path.parent.resolve().relative_to(root.resolve()).as_posix()
+    if len(literal(folder)) > FOLDER:
+        what = f"the folder of {path.name} has a name of {len(literal(folder))} characters, and {FOLDER} are the most"
+        raise WrongUse(what, where=path, do=f"put it where the way is shorter, as data/{path.name}")
+    if path.with_suffix(".parquet").exists():
+        what = f"beside {path.name} lies {path.stem}.parquet, and a run would read that one"
+        raise WrongUse(what, where=path, do="leave one of them in the folder")
 
 
 def _read(path: Path) -> pl.DataFrame:
     """As `fetch_data` reads it: all of it text, of which the contract says what it means."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WrongUse(f"{path.name} cannot be read: {error}", where=path, do="write it anew, as UTF-8") from error
+            lines = csv.reader(file)
+            header = next(lines, [])
+            uneven = next(((lines.line_num, len(line)) for line in lines if len(line) != len(header)), None)
+    except UnicodeDecodeError as error:
+        what, do = (
+            f"{path.name} is not UTF-8, by its byte {error.start}",
+            "save it as UTF-8 (spreadsheets: `CSV UTF-8`)",
+        )
+        raise WrongUse(what, where=path, do=do) from error
+    except (OSError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise WrongUse(
+            f"{path.name} cannot be read: {why}", where=path, do="let it be read, or write it anew"
+        ) from error
     if not any(header):
         raise WrongUse(f"{path.name} is empty", where=path, do="write a header and rows into it")
     for name in header:
@@ -120,8 +189,11 @@ def _read(path: Path) -> pl.DataFrame:
     if doubled := [name for name in header if header.count(name) > 1]:
         what = f"two columns of {path.name} are called `{doubled[0]}`"
         raise WrongUse(what, where=f"{path}, line 1", do="give each column a name of its own")
+    if uneven:
+        what = f"a row of {path.name} has {uneven[1]} fields, and the header has {len(header)}"
+        raise WrongUse(what, where=f"{path}, line {uneven[0]}", do="complete the row, or take it out")
     try:
-        rows = pl.read_csv(path, infer_schema=False)
+        rows = pl.read_csv(path, infer_schema=False, null_values="", glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         line = str(error).strip().splitlines()[0]
         raise WrongUse(f"{path.name} cannot be read: {line}", where=path, do="write it anew, whole") from error
@@ -134,7 +206,8 @@ def _unnamed(name: str, header: Sequence[str], path: Path) -> WrongUse:
     if len(header) == 1 and (found := re.search(r"[;\t|]", name)):
         what = f"the columns of {path.name} are parted by {found[0]!r}"
         return WrongUse(what, where=f"{path}, line 1", do="write it with commas between them")
-    near = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:63]
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    near = re.sub(r"\W+", "_", plain, flags=re.ASCII).strip("_")[:63]
     do = f"call it `{near}`" if NAME.fullmatch(near) else "call it by a-z, A-Z, 0-9 and _, with a letter first"
     return WrongUse(
         f"`{name}` can be no column's name: the graph's inputs are called so", where=f"{path}, line 1", do=do
@@ -156,8 +229,9 @@ def _typed(found: pl.Series, path: Path) -> pl.Series:
             what = f"`{found.name}` holds numbers, and `{mark}`, which is none"
             raise WrongUse(what, where=path, do="leave the field empty where nothing is known")
         cast = found.cast(kind, strict=False)
-        if numbers.all():
-            return cast if cast.null_count() == found.null_count() else found  # else it has more digits than a number
+        if numbers.all():  # with more digits than a number has, it is a code
+            exact = kind != pl.Int64 or cast.is_between(-EXACT, EXACT).all()
+            return cast if exact and cast.null_count() == found.null_count() else found
     moments = _moments(found) if values.str.contains(ISO).all() else found
     return moments if moments.dtype == pl.Datetime("us") and moments.null_count() == found.null_count() else found
 
@@ -219,13 +293,13 @@ def _classes(values: pl.Series, path: Path) -> tuple[str, ...]:
 
 
 def _split(
-    whole: pl.DataFrame, target: str, time: str, entity: Sequence[str], path: Path
+    whole: pl.DataFrame, target: str, time: str, entity: Sequence[str], path: Path, emptiest: str
 ) -> tuple[Split, dict[str, int]]:
     """The first split, from the usual one on, by which every part has rows, and the rows of each part."""
     days = whole.group_by(whole[time].dt.date().alias("day")).len().sort("day", descending=True)
     if len(days) < 2:
         found = f"its rows with a value in every feature are of {len(days)} day(s)"
-        do = "rows of two days or more are needed, as a model is judged by the newest"
+        do = f"rows of two days or more are needed, as a model is judged by the newest{emptiest}"
         raise WrongUse(f"{path.name} is too little to learn from: {found}", where=f"{path}, --time", do=do)
     newest = int((days["len"].cum_sum() < len(whole) / 10).sum()) + 1
     rows = with_entity(whole.select(*entity, time, target), entity)
@@ -236,12 +310,12 @@ def _split(
         counts = dict.fromkeys(PARTS, 0) | dict(known["part"].value_counts().iter_rows())
         if min(counts.values()) >= ENOUGH:
             return split, counts
-        if all(counts.values()):
+        if min(counts.values()) >= FEWEST:
             possible.append((split, counts))
     if not possible:
         what = f"{path.name} is too little to be parted into rows to learn from and rows to judge by"
         do = f"{len(whole)} rows of {rows[ENTITY].n_unique()} things have a value in every feature: add more of both"
-        raise WrongUse(what, where=path, do=do)
+        raise WrongUse(what, where=path, do=f"{do}{emptiest}")
     return max(possible, key=lambda one: min(one[1].values()))
 
 

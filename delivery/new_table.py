@@ -46,6 +46,7 @@ class Table:
     rows: int = 0
     most_frequent: str = ""
     prior: float = 0.0
+    remarks: tuple[str, ...] = ()  # what whoever asked for the model should know of the file
 
     @property
     def features(self) -> tuple[Column, ...]:

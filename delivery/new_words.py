@@ -49,7 +49,7 @@ def words_of(name: str, table: Table) -> dict[str, str]:
     columns = f"{count} column{'' if count == 1 else 's'}"
     text = TEXT.format(columns=", ".join(table.texts)) if table.texts else NO_TEXT
     known = {"name": name, "table": table.name, "seen": table.seen, "rows": f"{table.rows:,}", "text": text}
-    known |= {"most": table.most_frequent}
+    known |= {"most": " ".join(table.most_frequent.replace("`", "'").split())}  # on one line of Markdown, as code
     about = f"Which `{table.target}` a row of `{table.name}` has, told from {columns}."
     story, contract, floors = (CSV_STORY, CSV_CONTRACT, CSV_FLOORS) if table.seen else (STORY, CONTRACT, FLOORS)
     newest = "the newest day" if table.days == 1 else f"the {table.days} newest days"

@@ -33,6 +33,10 @@ def arguments(spec: Mapping[str, Any], environment: Environment, pipeline: str, 
     source = values.get(SOURCE, declared.get(SOURCE, {}).get("defaultValue"))
     if isinstance(source, str) and source.startswith("file:"):  # a model from a CSV file has such a default
         values[SOURCE] = absolute(source, environment.root)
+        if environment.endpoint != "local" and not environment.store.startswith("file:"):
+            what = f"the steps of {environment.name} run elsewhere, and {values[SOURCE]} is a folder of this machine"
+            do = f"put the tables where they can be read from there, and name it: `{SOURCE}: s3://bucket/folder`"
+            raise WrongUse(what, where=f"environments/{environment.name}.yaml, parameters.{pipeline}", do=do)
     missing = [name for name, of in declared.items() if name not in values and not of.get("isOptional")]
     if missing:
         needed = " ".join(f"-p {name}=..." for name in missing)

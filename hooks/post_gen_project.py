@@ -88,7 +88,7 @@ def main():
         if ANSWERS[kept["question"]] not in kept["answers"]:
             remove(kept["paths"])
     write_first_model(examples)
-    print(f"\n{ANSWERS['project_name']} is in {ROOT}; there: make demo, make test")
+    print(f"\n{ANSWERS['project_name']} is in {ROOT}; there: make demo, make test", file=sys.stderr)
 
 
 try:

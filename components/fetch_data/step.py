@@ -170,7 +170,9 @@ def _read(url: str, scratch: Path) -> pl.DataFrame:
     objects.download(url, local)
     try:
         if local.suffix == ".csv":
-            return pl.read_csv(local, infer_schema=False)  # the contract says the types
+            return pl.read_csv(
+                local, infer_schema=False, null_values=""
+            )  # types are the contract's; `""` is empty, too
         return pl.read_parquet(local)
     except (pl.exceptions.PolarsError, OSError) as error:
         line = str(error).strip().splitlines()[0]

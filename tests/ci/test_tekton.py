@@ -15,6 +15,8 @@ from tests.ci.conftest import ROOT, Rule, each_is_one_word, pairs
 
 RUNS = sorted((ROOT / ".tekton").rglob("*.y*ml"))  # Pipelines-as-Code reads subfolders too, and one bad file stops all
 TEXT = (ROOT / ".tekton/pull-request.yaml").read_text(encoding="utf-8")
+KNOWN = {"REPO_URL", "REVISION", "CREDENTIALS", "HOME", "UV_CACHE_DIR"}  # variables that change no word's meaning
+PLACES = ("$(workspaces.source.path)", "$(workspaces.source.path)/checkout")
 ASKED = {"on-event": "[pull_request]", "on-target-branch": "[main]", "max-keep-runs": "5", "cancel-in-progress": "true"}
 
 
@@ -59,6 +61,12 @@ def every_step_is_plain(text: str) -> Iterator[str]:
             yield f"`{key}: {value}` is there"
         if key == "script" and re.search(r"\$\(|\{\{", value):
             yield f"`{value}` is put together elsewhere: hand it over by env"
+        if key == "env":
+            yield from (
+                f"{one['name']} is set" for one in value if one["name"] not in KNOWN
+            )  # MAKEFLAGS: -n runs nothing
+        if key == "workingDir" and value not in PLACES:
+            yield f"{value} is not where the commit is"
         if key == "image" and not re.search(r":\d+\.\d[\w.-]*$|@sha256:[0-9a-f]{64}$", value):
             yield f"{value} names no version"
 
@@ -119,6 +127,13 @@ CASES: list[tuple[Rule, str, str, str]] = [
     (every_step_is_plain, '"$REVISION"', "$(params.revision)", "params.revision"),
     (every_step_is_plain, '"$REPO_URL"', "{{ repo_url }}", "repo_url"),
     (every_step_is_plain, "python:3.12", "python:latest", "latest"),
+    (
+        every_step_is_plain,
+        "{name: UV_CACHE_DIR",
+        "{name: MAKEFLAGS, value: -n}, {name: UV_CACHE_DIR",
+        "MAKEFLAGS is set",
+    ),
+    (every_step_is_plain, "path)/checkout", "path)/other", "is not where"),
     (what_is_used_comes_down, 'description: "Which', 'default: "Which', "revision is not described"),
     (what_is_used_comes_down, "{name: revision, value", "{name: revison, value", "fetch uses params.revision"),
     (what_is_used_comes_down, "        workspaces: [{name: source}]\n", "", "test uses workspaces.source"),

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -284,6 +285,15 @@ def test_the_page_of_a_deployments_run_can_be_made_anew(proved: Project) -> None
     assert "publish_model" in Path(pages[0].strip()).read_text()
 
 
+@pytest.fixture
+def ctrl_c_counts() -> Iterator[None]:
+    """A shell has what it starts in the background ignore Ctrl-C, and these tests with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_counts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_verb_that_is_stopped_says_so_and_its_repeat_completes(
     delivery: Project, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

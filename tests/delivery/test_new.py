@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,15 +94,15 @@ def test_what_is_written_is_printed_and_what_comes_next_is_said_beside(mlops: An
         (
             "test_run",
             "it begins as the name of a test does",
-            "write a-z, 0-9 and single underscores, as in `clean_text`",
+            "take another name",
         ),
-        ("class", "it is a word of Python's own", "write a-z, 0-9 and single underscores, as in `clean_text`"),
-        ("match", "it is a word of Python's own", "write a-z, 0-9 and single underscores, as in `clean_text`"),
-        ("type", "it is a word of Python's own", "write a-z, 0-9 and single underscores, as in `clean_text`"),
+        ("class", "it is a word of Python's own", "take another name"),
+        ("match", "it is a word of Python's own", "take another name"),
+        ("type", "it is a word of Python's own", "take another name"),
         (
             "a" * 41,
             "it has 41 characters, and 40 are the most",
-            "write a-z, 0-9 and single underscores, as in `clean_text`",
+            "shorten it by 1 or more",
         ),
     ],
 )
@@ -197,22 +197,39 @@ def test_what_cannot_be_written_to_its_end_is_taken_back(root: Path) -> None:
     assert not (root / "models/clean_text").exists()
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("moves", range(4))
-def test_stopped_at_any_move_nothing_is_left(root: Path, monkeypatch: pytest.MonkeyPatch, moves: int) -> None:
-    before, done = files(root), []
+def test_stopped_at_any_move_nothing_is_left(
+    root: Path, monkeypatch: pytest.MonkeyPatch, moves: int, after: bool
+) -> None:
+    before, really, seen = files(root), os.rename, list[set[str]]()
 
     def rename(source: Path, target: Path) -> None:
-        done.append(target)
-        if len(done) > moves:
+        last = len(seen) == moves
+        if after or not last:
+            really(source, target)
+        seen.append({name for name in files(root) if not name.startswith(".new-")} - set(before))
+        if last:
             raise KeyboardInterrupt
-        shutil.move(source, target)
 
     monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(KeyboardInterrupt):
         new.new_model(root, "clean_text")
 
     assert files(root) == before
-    assert len(done) == moves + 1
+    assert len(seen) == moves + 1
+    assert bool(seen[-1]) == (moves > 0 or after)  # what was there when it was stopped
+
+
+def test_no_name_is_one_that_a_tool_passes_over(root: Path) -> None:
+    """A model in a folder that git ignores is not committed, and one that pytest does not enter is not tested."""
+    ignored = re.findall(r"(?m)^/?([a-z_]+)/$", (REPOSITORY / ".gitignore").read_text(encoding="utf-8"))
+    unentered = ["build", "dist", "node_modules", "venv"]  # of pytest's norecursedirs, what can be a name
+
+    for name in [*ignored, *unentered]:
+        with pytest.raises(WrongUse):
+            new.require_name(root, name, "model")
+    assert {"build", "reports", "local_outputs"} <= {*ignored}
 
 
 def test_a_model_without_a_file_wants_nothing_but_the_standard_library(root: Path) -> None:
@@ -236,7 +253,24 @@ def test_a_pipeline_is_of_the_first_model_or_of_the_one_that_is_named(root: Path
     new.new_pipeline(root, "other", "second")
 
     assert 'MODEL = "first"' in (root / "pipelines/one.py").read_text()
+    assert 'source: str = "synthetic:",' in (root / "pipelines/one.py").read_text()
     assert 'MODEL = "second"' in (root / "pipelines/other.py").read_text()
+
+
+def test_a_pipeline_looks_at_the_data_of_its_model(root: Path) -> None:
+    (root / "pipelines").mkdir(exist_ok=True)
+    (root / "pipelines/first.py").write_text('MODEL = "first"\nSOURCE = "file:data"  # where the tables are\n')
+
+    new.new_pipeline(root, "nightly")
+
+    assert 'source: str = "file:data",' in (root / "pipelines/nightly.py").read_text()
+
+
+def test_without_a_kind_it_is_said_what_is_missing(mlops: Any, root: Path) -> None:
+    outcome = mlops("new")
+
+    said = "error: Missing command\n  where: mlops new\n  to do: `mlops new --help` shows what it takes\n"
+    assert (outcome.exit_code, outcome.err) == (2, said)
 
 
 def test_a_pipeline_of_an_unknown_model_is_told_the_known_ones(mlops: Any, root: Path) -> None:

@@ -75,6 +75,7 @@ def seen(root: Path, *values: str) -> Column:
     [
         (("3", "-12", "0"), "Int64", -12, 3),
         (("0", "1"), "Int64", 0, 1),
+        ((str(2**53), str(-(2**53))), "Int64", -(2**53), 2**53),
         (("0.5", "3", "-1e3"), "Float64", -1000.0, 3.0),
         ((".5", "2."), "Float64", 0.5, 2.0),
         (("true", "False", "TRUE"), "Boolean", None, None),
@@ -97,6 +98,7 @@ def test_numbers_and_flags_are_features_with_the_limits_that_were_seen(
         (("a", "1"), "String"),
         (("007", "123"), "String"),  # a code: as a number it would lose its noughts
         (("12345678901234567890", "1"), "String"),  # more digits than a number has
+        ((str(2**53 + 1), "1"), "String"),  # in the graph it would be another
         (("yes", "no"), "String"),
         (("08/06/2024",), "String"),
         (("2024-02-31",), "String"),
@@ -172,7 +174,109 @@ def test_a_small_file_gets_a_larger_share_to_stop_the_training_by(root: Path) ->
     found = table(root, few)
 
     assert found.validation > 0.1
-    assert all(rows >= 1 for rows in found.least_rows)
+    assert all(rows >= 2 for rows in found.least_rows)
+
+
+def test_the_fewest_rows_that_are_taken_make_gates_that_want_more_than_one(root: Path) -> None:
+    few = {name: values[:30] for name, values in good(who=column(*"abcde")).items()}
+    few["day"] = [str(date(2024, 1, 1 + n // 5)) for n in range(30)]
+
+    assert min(table(root, few).least_rows) == 2
+
+
+def test_a_quoted_field_with_nothing_in_it_is_empty(root: Path) -> None:
+    path = written(root, good(more=column("1.5", "", "3"), flag=column("true", "")))
+    rows = pl.read_csv(path, infer_schema=False)
+    rows.fill_null("").write_csv(path, quote_style="always")
+
+    found = {column.name: column for column in read_table(root, path, **ROLES).columns}  # type: ignore[arg-type]
+
+    assert {name: found[name].kind for name in ("size", "more", "flag")} == {
+        "size": "Int64",
+        "more": "Float64",
+        "flag": "Boolean",
+    }
+    assert (found["more"].nullable, found["size"].nullable) == (True, False)
+
+
+def said(root: Path, **changed: list[str] | None) -> list[str]:
+    told: list[str] = []
+    new_model(root, "visits", csv=written(root, good(**changed)), tell=told.append, **ROLES)  # type: ignore[arg-type]
+    return told
+
+
+def test_what_became_of_the_columns_is_said(root: Path) -> None:
+    told = said(root, size=column("1", "2", "3", ""), note=column("a", "b"), born=column("1990-01-01"), no=column(""))
+
+    assert told == [
+        "features: size; 540 of 720 rows have a value in each",
+        "`note` is text, so it is kept and is no feature",
+        "`born` is a date, so it is kept and is no feature",
+        "`no` is empty, so it is kept and is no feature",
+    ]
+
+
+@pytest.mark.parametrize("odd", ["ca. 500", "1234,56", "1,234.50"])
+def test_a_column_that_is_all_but_numbers_is_pointed_at(root: Path, odd: str) -> None:
+    [_, told] = said(root, cost=["1.5"] * (DAYS * THINGS - 1) + [odd])
+
+    assert (
+        told
+        == f"`cost` is text, so it is kept and is no feature: 719 of its 720 values are numbers, and `{odd}` is none"
+    )
+
+
+def test_a_feature_that_teaches_nothing_is_pointed_at(root: Path) -> None:
+    told = said(root, row=[str(n) for n in range(DAYS * THINGS)], same=column("4"))
+
+    assert told[1:] == [
+        "`row` is a feature, and another number in every row: take it out of the contract if it only counts them",
+        "`same` is a feature, and `4` in every row: nothing can be learned from it",
+    ]
+
+
+def test_rare_classes_are_pointed_at(root: Path) -> None:
+    [_, told] = said(root, gone=column(*["no"] * 39, "yes"))
+
+    assert told.startswith("one class is 97.5% of the rows: a first model must be right more often than that")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_columns_name(root: Path) -> None:
+    path = written(root, good())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))  # as spreadsheets write it
+
+    found = read_table(root, path, **ROLES)  # type: ignore[arg-type]
+
+    assert [column.name for column in found.columns] == ["who", "day", "size", "gone"]
+    assert found.classes == ("no", "yes")
+
+
+def test_columns_are_called_what_the_reading_itself_uses(root: Path) -> None:
+    """`count`, `day` and `len` are words of polars, and of the reading."""
+    rows = {"count" if name == "gone" else name: values for name, values in good(len=column("1", "2")).items()}
+
+    found = table(root, rows, target="count")
+
+    assert (found.target, found.classes, found.most_frequent) == ("count", ("no", "yes"), "no")
+
+
+def test_a_feature_that_keras_would_call_a_layer_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "models").mkdir()
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(root / "models")])
+    path = written(root, good(other=column("1.5", "2"), flag=column("true", "false")))
+    model = from_csv(root, "layered", path, {})
+    statistics = {"q05": 0.0, "q50": 0.5, "q95": 1.0, "std": 1.0}
+
+    network = model.build_network(model.Hyperparameters(), dict.fromkeys(("size", "other", "flag"), statistics), "ab")
+
+    own = {"size", "other", "flag", "probabilities"}
+    layers = {operation.name for operation in network.operations} - own
+    assert layers >= {"dense", "dense_1", "concatenate", "clip"}
+    for name in sorted(layers):
+        with pytest.raises(WrongUse, match=f"`{name}` is a name that Keras gives to a layer itself"):
+            table(root, good(**{name: column("1", "2")}))
+    assert table(root, good(**{name: column("a", "b") for name in layers})).texts == tuple(layers)
+    del sys.modules["models.layered"]
 
 
 def test_the_source_is_the_folder_of_the_file_from_the_projects_root(root: Path) -> None:
@@ -210,6 +314,7 @@ def test_a_link_to_a_file_elsewhere_lies_in_the_project(root: Path, tmp_path: Pa
         ({"size": column("", "1", "1")}, {}, "visits.csv is too little to be parted", "480 rows of 40 things have a value"),
         ({"day": column("2024-01-01")}, {}, "visits.csv is too little to learn from: its rows", "two days or more"),
         ({"who": column("w1")}, {}, "visits.csv is too little to be parted", "720 rows of 1 things have a value in every feature"),
+        ({"more": ["1"] + [""] * 719}, {}, "visits.csv is too little to learn from", "or leave out `more`, which is empty in 719"),
         ({"size": column("small", "large")}, {}, "visits.csv has no column of numbers, and none of true and false", "add"),
         ({"size": None}, {}, "visits.csv has no column of numbers, and none of true and false", "add one"),
         ({"size": column("1", "NA", "3")}, {}, "`size` holds numbers, and `NA`, which is none", "leave the field empty"),
@@ -219,7 +324,8 @@ def test_a_link_to_a_file_elsewhere_lies_in_the_project(root: Path, tmp_path: Pa
         ({"size": column("1", "-4e38")}, {}, "`size` holds -4e+38, and the graph's numbers end at 3e+38", "larger unit"),
         ({"label": column("1")}, {}, "`label` is the name of a column that the steps themselves add", "`label_`"),
         ({"Total Cost": column("1")}, {}, "`Total Cost` can be no column's name", "call it `Total_Cost`"),
-        ({"größe": column("1")}, {}, "`größe` can be no column's name", "call it `gr_e`"),
+        ({"größe": column("1")}, {}, "`größe` can be no column's name", "call it `groe`"),
+        ({"gekündigt": column("1")}, {}, "`gekündigt` can be no column's name", "call it `gekundigt`"),
         ({"_x": column("1")}, {}, "`_x` can be no column's name", "call it `x`"),
         ({"2": column("1")}, {}, "`2` can be no column's name", "with a letter first"),
         ({"x" * 64: column("1")}, {}, f"`{'x' * 64}` can be no column's name", f"call it `{'x' * 63}`"),
@@ -244,13 +350,19 @@ def test_what_can_be_no_model_is_refused_and_why(root: Path, changed: Any, roles
         ("who,day,size,gone\n", "visits.csv has a header and no rows", "write rows into it"),
         ("who,day,who,gone\n1,2,3,4\n", "two columns of visits.csv are called `who`", "a name of its own"),
         ("who;day;size;gone\n1;2;3;4\n", "the columns of visits.csv are parted by ';'", "with commas"),
-        ("who,day,size,gone\n1,2\n3,4,5,6,7\n", "visits.csv cannot be read: ", "write it anew, whole"),
+        (
+            "who,day,size,gone\n1,2,3,4\n1,2\n",
+            "a row of visits.csv has 2 fields, and the header has 4",
+            "complete the row",
+        ),
+        ("who,day,size,gone\n1,2,3,4,5\n", "a row of visits.csv has 5 fields, and the header has 4", "take it out"),
+        ("who,day,size,gone\n\n1,2,3,4\n", "a row of visits.csv has 0 fields, and the header has 4", "take it out"),
         ("who,day,size,\n1,2,3,4\n", "`` can be no column's name", "with a letter first"),
-        (b"who,day\xff\n", "visits.csv cannot be read: ", "write it anew, as UTF-8"),
+        (b"who,day\xff\n", "visits.csv is not UTF-8, by its byte 7", "save it as UTF-8"),
         (
             b"who,day,size,gone\n" + b"1,2,3,4\n" * 9999 + b"\xff,2,3,4\n",
-            "visits.csv cannot be read: ",
-            "write it anew, whole",
+            "visits.csv is not UTF-8, by its byte ",
+            "save it as UTF-8",
         ),
     ],
 )
@@ -288,16 +400,33 @@ def test_more_classes_than_a_model_tells_apart_are_refused_and_as_many_as_it_doe
         ("../visits.csv", "lies outside of the project, where no one else would find it"),
         ("data/visit.csv", "there is no file "),
         ("data", "there is no file "),
+        (f"data/{'x' * 300}.csv", "there is no file "),
+        (f"data/{'x' * 90}/visits.csv", "the folder of visits.csv has a name of 97 characters, and 90 are the most"),
     ],
 )
 def test_a_file_that_would_not_be_found_again_is_refused(root: Path, name: str, what: str) -> None:
-    if "visit.csv" not in name and name != "data":
+    if what != "there is no file ":
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         written(root, good(), name)
 
     with pytest.raises(WrongUse) as refused:
         new_model(root, "visits", csv=root / name, **ROLES)  # type: ignore[arg-type]
 
     assert what in refused.value.what
+
+
+def test_a_table_that_a_run_would_read_in_its_place_is_refused(root: Path) -> None:
+    path = written(root, good())
+    path.with_suffix(".parquet").touch()
+
+    with pytest.raises(WrongUse, match=r"beside visits.csv lies visits.parquet, and a run would read that one"):
+        new_model(root, "visits", csv=path, **ROLES)  # type: ignore[arg-type]
+
+
+def test_a_folder_may_be_called_as_a_pattern_is(root: Path) -> None:
+    (root / "data/a[1]*").mkdir()
+
+    assert read_table(root, written(root, good(), "data/a[1]*/visits.csv"), **ROLES).rows == 720  # type: ignore[arg-type]
 
 
 def test_a_contract_that_would_be_too_long_a_module_is_refused(root: Path) -> None:
@@ -327,6 +456,7 @@ AWKWARD: dict[str, tuple[dict[str, list[str] | None], dict[str, Any]]] = {
     "long_names": ({"x" * 63: column("1.5", "2.5"), "y" * 63: column("-2.9999999999999998e38", "1.5e-300"),
                     "t" * 63: column("a", "b"), "gone": None}, {"target": "t" * 63}),
     "quoted_classes": ({"gone": column("it's", 'say "no"', "back\\slash", "Größe", "да", "a \u2013 b", "tab\tin", "both'\"")}, {}),
+    "classes_of_lines": ({"gone": column("a\nb", "`c`")}, {}),
     "long_classes": ({"gone": column(*("z" * 50 + f"{n:04d}" for n in range(30)))}, {}),
     "many_classes": ({"gone": column(*(f"c{n * n % 307:03d}" for n in range(719)))}, {}),
 }  # fmt: skip

@@ -76,6 +76,19 @@ def test_a_folder_by_default_starts_at_the_project_too(default: str, value: str 
     assert arguments(spec, environment(), "greet", []).get("source") == value
 
 
+def test_a_folder_of_this_machine_is_no_source_where_steps_run_elsewhere() -> None:
+    elsewhere = {"endpoint": "https://kfp.example", "store": "s3://bucket/dev"}
+
+    with pytest.raises(WrongUse) as refused:
+        given("source=file:data", **elsewhere)
+
+    assert refused.value.what == "the steps of test run elsewhere, and file:/root/data is a folder of this machine"
+    assert refused.value.where == "environments/test.yaml, parameters.greet"
+    assert given("source=s3://bucket/data", **elsewhere)["source"] == "s3://bucket/data"
+    assert given("source=file:data", endpoint="http://127.0.0.1:8888")["source"] == "file:/root/data"
+    assert given("source=file:data", store="s3://bucket/dev")["source"] == "file:/root/data"
+
+
 def test_the_defaults_of_the_package_are_not_touched_by_a_dotted_key() -> None:
     given("options.a.b=2")
 

@@ -111,8 +111,23 @@ def test_every_table_comes_as_parquet_with_what_it_is(tmp_path, toy, source):
     assert (fetched.source, fetched.as_of, fetched.dropped_after_as_of) == (str(source), "", 0)
 
 
+def test_a_field_of_a_csv_with_nothing_in_it_is_empty_though_it_is_quoted(tmp_path, toy, source):
+    folder = as_csv(source, tmp_path / "csv")
+    rows = pl.read_csv(folder / "events.csv", infer_schema=False)
+    first = pl.int_range(pl.len()) == 0
+    rows = rows.with_columns(pl.when(first).then(None).otherwise(pl.col(name)).alias(name) for name in rows.columns)
+    rows.write_csv(folder / "events.csv")
+    bare = fetch(str(folder), tmp_path / "bare", toy)
+    rows.fill_null("").write_csv(folder / "events.csv", quote_style="always")
+    quoted = fetch(str(folder), tmp_path / "quoted", toy)
+
+    assert quoted.data_version == bare.data_version
+    content = pl.read_parquet(tmp_path / "quoted/events.parquet")
+    assert min(content.null_count().row(0)) == 1
+
+
 def test_csv_and_parquet_of_the_same_content_are_one_data_version(tmp_path, toy, source):
-    notes = pl.Series("note", [None, "", 'a "b",\nü', *["plain"] * 77])
+    notes = pl.Series("note", [None, " ", 'a "b",\nü', *["plain"] * 77])
     change(source, "events", notes)
 
     parquet = fetch(str(source), tmp_path / "a", toy)
