@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -271,7 +272,8 @@ def test_a_feature_that_keras_would_call_a_layer_is_refused(root: Path, monkeypa
 
     own = {"size", "other", "flag", "probabilities"}
     layers = {operation.name for operation in network.operations} - own
-    assert layers >= {"dense", "dense_1", "concatenate", "clip"}
+    kinds = {re.sub(r"_\d+$", "", name) for name in layers}  # the numbers count what this process has built so far
+    assert kinds >= {"dense", "concatenate", "clip"}
     for name in sorted(layers):
         with pytest.raises(WrongUse, match=f"`{name}` is a name that Keras gives to a layer itself"):
             table(root, good(**{name: column("1", "2")}))
