@@ -232,7 +232,8 @@ class Executor:
 
     def _end_worker(self) -> None:
         if self._worker and self._worker.stdin:
-            self._worker.stdin.close()
+            with suppress(BrokenPipeError):  # it is gone, and an order that it never read stands in the buffer
+                self._worker.stdin.close()
             try:
                 self._worker.wait(timeout=30)
             except subprocess.TimeoutExpired:

@@ -318,6 +318,20 @@ def test_a_fork_server_that_dies_before_it_forks_leaves_nothing(machine, scratch
     assert list(scratch.iterdir()) == []
 
 
+def test_a_machine_whose_fork_server_died_with_an_order_unread_can_be_stopped(machine):
+    here = machine()
+    here.add(compiled(quick), a=1)
+    here.wait(lambda: here.executor._worker is not None)
+    worker = here.executor._worker
+    worker.kill()
+    worker.wait()
+    worker.stdin.write("an order")
+
+    here.executor.stop()
+
+    assert here.executor._worker is None
+
+
 def test_a_run_that_another_machine_could_not_run_fails_with_the_reason(machine, monkeypatch):
     monkeypatch.setattr(Engine, "client", None)  # what an engine lacks is said in other words
     package = Package.from_json(json.loads(quick_json().replace("python:3.12", "elsewhere:1")))

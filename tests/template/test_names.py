@@ -114,6 +114,7 @@ def test_a_skeleton_of_the_shortest_and_of_the_longest_name_is_clean(
     template: Template, tmp_path: Path, model: str
 ) -> None:
     made = template.makes(tmp_path, first_model=model)
+    made.runs("delivery.cli", "new", "pipeline", "n" if model == "m" else "n" * 40)
 
     made.runs("ruff", "check", "--no-cache", ".")
     made.runs("ruff", "format", "--no-cache", "--check", ".")
