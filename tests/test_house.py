@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "storage": set[str](),
     "localkfp": set[str](),
 }
-READS_ENVIRONMENT = {"components/rim.py", "delivery/secrets.py", "localkfp/executor.py"}
+READS_ENVIRONMENT = {"components/rim.py", "delivery/images.py", "delivery/secrets.py", "localkfp/executor.py"}
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
 ANY_MODEL = ("components", "storage", "delivery", "localkfp")  # rooms that serve any
 LONGEST = 400
@@ -195,19 +195,35 @@ def locks_hold(root: Path) -> Iterator[str]:
                 yield f"requirements/{path.name} names a place: {line[:60]}"
             elif line.strip() and not ("==" in line and re.search(r"--hash=sha256:[0-9a-f]{64}\b", line)):
                 yield f"requirements/{path.name} pins no hash: {line[:60]}"
-        if not path.with_suffix(".in").is_file():
-            yield f"requirements/{path.name} has no {path.stem}.in"
+
+
+def locks_are_made(root: Path) -> Iterator[str]:
+    """No lock is written by hand, and no list is forgotten."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(root / "tox.ini", encoding="utf-8")
+    lines = [line for section in parser.values() for line in section.get("commands", "").splitlines() if " -o " in line]
+    commands = "\n".join(line.replace("{[lock]run}", parser.get("lock", "run", fallback="")) for line in lines)
+    written, read = (set(re.findall(pattern, commands)) for pattern in (r" -o (\S+\.txt)\b", r"(\S+\.in)\b"))
+    there = {path.name for path in (root / "requirements").iterdir()}
+    for name in sorted(there - written - read):
+        yield f"requirements/{name}: no command of tox.ini {'writes' if name.endswith('.txt') else 'reads'} it"
+    for name in sorted((written | read) - there):
+        yield f"tox.ini speaks of requirements/{name}, which is missing"
 
 
 def locks_agree(root: Path) -> Iterator[str]:
-    """What `mlops` runs on is what the tests ran on."""
-    pins = {name: set(re.findall(r"^[^\s#]+==[^\s;]+", text, re.M)) for name, text in read_locks(root).items()}
-    for line in sorted(pins["run"] - pins["dev"]):
+    """What `mlops` and the images run on is what the tests ran on."""
+    locks = {path.stem: path.read_text(encoding="utf-8") for path in (root / "requirements").glob("*.txt")}
+    pins = {name: set(re.findall(r"^[^\s#]+==[^\s;]+", text, re.M)) for name, text in locks.items()}
+    run = pins["run"]
+    for line in sorted(run - pins["dev"]):
         yield f"requirements/dev.txt lacks run.txt's {line}"
-
-
-def read_locks(root: Path) -> dict[str, str]:
-    return {path.stem: path.read_text(encoding="utf-8") for path in (root / "requirements").glob("*.txt")}
+    names = {pin.partition("==")[0] for pin in run}
+    for lock in ("kfp", "mlops", "steps-cpu", "steps-gpu"):
+        for line in sorted(pins[lock] - run):
+            # for GPUs there are NVIDIA's libraries besides, which the tests have not
+            if lock != "steps-gpu" or line.partition("==")[0] in names:
+                yield f"requirements/{lock}.txt has {line}, and run.txt has not"
 
 
 TOX = "[testenv:lint]\ndescription = looks\n"
@@ -215,7 +231,14 @@ HOOKS = "repos:\n  - repo: {repo}\n    hooks: [{{id: lint, entry: {entry}}}]\n"
 LOCK = "a==1 ; python_version < '3' \\\n    --hash=sha256:" + "0" * 64 + "\n    # via b\n"
 STEP = {"components/x/step.py": "", "tests/components/x/test_step.py": ""}
 MODELS = {"models/contract.py": "", "models/a/contract.py": "", "models/b.py": ""}
-LOCKS = {"requirements/run.in": "", "requirements/dev.in": "", "requirements/run.txt": LOCK}
+LOCKS = {"requirements/run.txt": LOCK}
+RESOLVES = (
+    "[testenv:lock]\ncommands =\n    x {[lock]run} -o run.txt\n    x dev.in -o dev.txt\n[lock]\nrun = a.in b.in\n"
+)
+MADE = {f"requirements/{name}": "" for name in ("a.in", "b.in", "dev.in", "run.txt", "dev.txt")} | {"tox.ini": RESOLVES}
+OTHER = LOCK.replace("a==1", "a==2")
+AGREED = {f"requirements/{name}.txt": LOCK for name in ("run", "dev", "kfp", "mlops", "steps-cpu")}
+AGREED |= {"requirements/dev.txt": LOCK + "t==1\n", "requirements/steps-gpu.txt": LOCK + "nvidia-a==1\n"}
 
 # rule, a tree that keeps it, what is added to break it, a word of the sentence
 CASES: list[tuple[Rule, dict[str, str], dict[str, str], str]] = [
@@ -323,8 +346,20 @@ CASES: list[tuple[Rule, dict[str, str], dict[str, str], str]] = [
     ),
     (locks_hold, LOCKS, {"requirements/run.txt": "a==1\n"}, "no hash"),
     (locks_hold, LOCKS, {"requirements/run.txt": "--index-url https://h/simple\n" + LOCK}, "a place"),
-    (locks_hold, LOCKS, {"requirements/x.txt": LOCK}, "no x.in"),
-    (locks_agree, {**LOCKS, "requirements/dev.txt": LOCK}, {"requirements/dev.txt": LOCK.replace("1", "2", 1)}, "a==1"),
+    (locks_are_made, MADE, {"requirements/x.txt": LOCK}, "requirements/x.txt: no command of tox.ini writes it"),
+    (locks_are_made, MADE, {"requirements/x.in": "a"}, "requirements/x.in: no command of tox.ini reads it"),
+    (
+        locks_are_made,
+        MADE,
+        {"tox.ini": RESOLVES.replace("a.in", "")},
+        "requirements/a.in: no command of tox.ini reads it",
+    ),
+    (locks_are_made, MADE, {"tox.ini": RESOLVES.replace("a.in", "a.in c.in")}, "requirements/c.in, which is missing"),
+    (locks_agree, AGREED, {"requirements/dev.txt": OTHER}, "dev.txt lacks run.txt's a==1"),
+    (locks_agree, AGREED, {"requirements/kfp.txt": OTHER}, "kfp.txt has a==2"),
+    (locks_agree, AGREED, {"requirements/mlops.txt": LOCK + "b==1\n"}, "mlops.txt has b==1"),
+    (locks_agree, AGREED, {"requirements/steps-cpu.txt": LOCK + "nvidia-a==1\n"}, "steps-cpu.txt has nvidia-a==1"),
+    (locks_agree, AGREED, {"requirements/steps-gpu.txt": OTHER}, "steps-gpu.txt has a==2"),
 ]
 RULES = list(dict.fromkeys(rule for rule, *_ in CASES))
 
