@@ -27,7 +27,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from localkfp import packages
 from localkfp.database import Database, set_outcome
-from localkfp.engine import run_container
+from localkfp.engine import Containers, run_container
 from localkfp.packages import Package, entries
 from localkfp.preamble import split_preamble
 from localkfp.seams import Seams
@@ -44,12 +44,22 @@ class Start:
     scratch: Path
     images: dict[str, Path | None]
     environment: dict[str, str]
+    containers: Containers
+    uses_docker: bool
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Start:
         paths = {name: Path(value[name]) for name in ("database", "folder", "scratch")}
         images = {image: Path(folder) if folder else None for image, folder in value["images"].items()}
-        return cls(run_id=value["run_id"], images=images, environment=value["environment"], **paths)
+        containers = Containers.from_json(value["containers"])
+        return cls(
+            run_id=value["run_id"],
+            images=images,
+            environment=value["environment"],
+            containers=containers,
+            **paths,
+            uses_docker=value["uses_docker"],
+        )
 
 
 class Run:
@@ -68,6 +78,8 @@ class Run:
         signal.signal(signal.SIGTERM, lambda number, _: self.stopping.append(number))
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
         warnings.simplefilter("ignore")  # what KFP warns of, `without_effect` says once
+        if self.start.uses_docker and self.start.containers.may_be_another_user:
+            os.umask(0)  # they write into folders that are made here
         for folder in ("artifacts", "logs", "work", "workspace"):
             (self.start.folder / folder).mkdir(parents=True, exist_ok=True)
         try:
@@ -178,6 +190,7 @@ class Run:
         return self._logged(execute)
 
     def _container(self, *given: Any, **options: Any) -> int:
+        options = self.start.containers.with_options(options)
         return self._logged(lambda _, log: run_container(log, self.start.run_id, *given, **options))
 
     def _logged(self, execute: Callable[[Task, IO[bytes]], int]) -> int:

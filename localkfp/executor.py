@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from localkfp import packages, worker
 from localkfp.database import Database, move, new_id, now
-from localkfp.engine import Engine
+from localkfp.engine import Containers, Engine
 from localkfp.packages import Package
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,9 @@ class Executor:
         images: Callable[[], Mapping[str, Path | None]],
         parallel: int,
         fire: Callable[[], float | None],
+        containers: Containers | None = None,
     ) -> None:
+        self.containers = containers or Containers()
         self.database, self.folder, self.images, self.parallel, self.fire = database, folder, images, parallel, fire
         self.server_id = new_id()
         self.engine = Engine()
@@ -164,6 +166,7 @@ class Executor:
             "images": {image: str(code.absolute()) if code else None for image, code in images.items()},
             "uses_docker": not packages.runs_in_processes(package, images),
             "environment": dict(os.environ),
+            "containers": self.containers.as_json(),
         }
         self.active[run_id] = self._worker_process()
         _tell(self.active[run_id], {"start": start})

@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from localkfp import experiments, pages, pipelines, recurring, runs
 from localkfp.database import Database
+from localkfp.engine import Containers
 from localkfp.errors import ApiError, Code, internal
 from localkfp.executor import Executor
 from localkfp.gateway import endpoint
@@ -39,8 +40,14 @@ TABLES = ("experiments", "pipelines", "pipeline_versions", "runs", "tasks", "rec
 class LocalKfp:
     """State in a folder, an executor of its runs, and `app`, which answers as the API server does."""
 
-    def __init__(self, folder: Path, images: Images | None = None, parallel: int | None = None) -> None:
-        self.folder = folder.resolve()
+    def __init__(
+        self,
+        folder: Path,
+        images: Images | None = None,
+        parallel: int | None = None,
+        containers: Containers | None = None,
+    ) -> None:
+        self.folder, self._containers = folder.resolve(), containers
         self._images = dict(images or {})
         self.parallel = parallel or max(2, os.cpu_count() or 1)
         self.database = Database(self.folder / "localkfp.db")
@@ -92,29 +99,41 @@ class LocalKfp:
             return {table: [dict(row) for row in db.execute(f"select * from {table}")] for table in TABLES}
 
     def _new_executor(self) -> Executor:
-        return Executor(self.database, self.folder, self.images, self.parallel, fire=lambda: recurring.fire(self))
+        return Executor(
+            self.database,
+            self.folder,
+            self.images,
+            self.parallel,
+            fire=lambda: recurring.fire(self),
+            containers=self._containers,
+        )
 
 
 class ThreadedLocalKfp:
     """A server for `kfp.Client`, in a thread, on 127.0.0.1; without a folder it leaves nothing behind."""
 
     def __init__(
-        self, folder: Path | None = None, images: Images | None = None, parallel: int | None = None, port: int = 0
+        self,
+        folder: Path | None = None,
+        images: Images | None = None,
+        parallel: int | None = None,
+        port: int = 0,
+        containers: Containers | None = None,
     ) -> None:
-        self._given = (folder, images, parallel, port)
+        self._given = (folder, images, parallel, port, containers)
         self._running = ExitStack()
         self.kfp: LocalKfp
         self.url = ""
 
     def start(self) -> None:
         self.stop()
-        folder, images, parallel, port = self._given
+        folder, images, parallel, port, containers = self._given
         with ExitStack() as starting:
             listener = starting.enter_context(_bound(port))
             if folder is None:
                 temporary = TemporaryDirectory(prefix="localkfp-", ignore_cleanup_errors=True)
                 folder = Path(starting.enter_context(temporary))
-            self.kfp = LocalKfp(folder, images, parallel)
+            self.kfp = LocalKfp(folder, images, parallel, containers)
             starting.callback(self.kfp.stop)
             self.kfp.start()
             starting.enter_context(_serving(self.kfp.app, listener))

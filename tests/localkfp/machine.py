@@ -13,6 +13,7 @@ from typing import Any
 from kfp import compiler
 
 from localkfp.database import ENDED, Database, new_id, now
+from localkfp.engine import Containers
 from localkfp.executor import Executor
 from localkfp.packages import Package
 
@@ -62,10 +63,18 @@ class Ran:
 
 
 class Machine:
-    def __init__(self, folder: Path, parallel: int = 2, images: Mapping[str, Path | None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parallel: int = 2,
+        images: Mapping[str, Path | None] | None = None,
+        containers: Containers | None = None,
+    ) -> None:
         self.folder, self.parallel, self.images = folder, parallel, images or {}
         self.database = Database(folder / "localkfp.db")
-        self.executor = Executor(self.database, folder, lambda: self.images, parallel, fire=lambda: None)
+        self.executor = Executor(
+            self.database, folder, lambda: self.images, parallel, fire=lambda: None, containers=containers
+        )
 
     def start(self) -> Machine:
         self.executor.start()

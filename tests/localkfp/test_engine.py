@@ -1,5 +1,7 @@
-"""Containers, on a machine whose Docker engine answers and has an image with a shell."""
+"""Containers, on a machine whose Docker engine answers and has an image with a shell; and how they are run, on any."""
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 from kfp import dsl
 
 from localkfp.database import move
-from localkfp.engine import LABEL, Engine
+from localkfp.engine import LABEL, Containers, Engine, find
 from localkfp.errors import ApiError
 from tests.localkfp.machine import Machine, compiled
 
@@ -85,6 +87,73 @@ def test_a_run_that_is_ended_leaves_no_container(here, image, client):
 
     assert here.ended(run_id).state == "CANCELED"
     assert client.containers.list(all=True, filters={"label": f"{LABEL}={run_id}"}) == []
+
+
+def test_an_image_that_was_never_pushed_is_found_by_its_id(here, image, client):
+    identity = client.images.get(image).id
+    unpushed = f"localhost/steps@{identity}"
+
+    ran = here.run(pipeline(shell(unpushed, 'echo -n "$1$OWN" > "$0"')))
+
+    assert ran.state == "SUCCEEDED", ran.log()
+    assert find(client, unpushed).id == identity
+    assert find(client, f"localhost/steps@sha256:{'0' * 64}") is None
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
+    """A machine that runs containers as it is told."""
+    machine = Machine(tmp_path / "made", containers=request.param).start()
+    yield machine
+    machine.executor.stop()
+
+
+STRICT = Containers(options={"user": "12345:12345", "read_only": True, "tmpfs": {"/tmp": ""}, "network_mode": "none"})
+
+
+@pytest.mark.parametrize("made", [STRICT], indirect=True)
+def test_containers_run_as_they_are_told_to_and_hand_on_what_they_write(made, image):
+    ran = made.run(pipeline(shell(image, 'id -u; touch /tmp/mine; touch /mine; echo -n "$1$OWN" > "$0"')))
+
+    assert ran.state == "SUCCEEDED", ran.log()
+    said = ran.log("shell").lower()
+    assert said.split()[0] == "12345"
+    assert "read-only file system" in said
+
+
+def test_folders_are_seen_inside_under_the_same_path(tmp_path):
+    folder = tmp_path / "new/store"
+    given: dict[str, Any] = {
+        "volumes": {"/a": {"bind": "/a", "mode": "rw"}},
+        "environment": {"A": "1"},
+        "read_only": False,
+    }
+    told = Containers.from_json(
+        json.loads(json.dumps(Containers(options={"read_only": True}, folders=(folder,)).as_json()))
+    )
+
+    options = told.with_options(given)
+
+    assert options["volumes"] == {**given["volumes"], str(folder): {"bind": str(folder), "mode": "rw"}}
+    assert (options["environment"], options["read_only"]) == ({"A": "1"}, True)
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "me", "another"),
+    [
+        ({}, 1000, False),
+        ({}, 0, True),  # then it is whom the image names
+        ({"user": "1000:1000"}, 1000, False),
+        ({"user": "65532:65532"}, 1000, True),
+        ({"user": "0:0"}, 0, False),
+        ({"user": 65532}, 0, True),
+    ],
+)
+def test_whether_containers_write_as_somebody_else_is_known(monkeypatch, options, me, another):
+    monkeypatch.setattr(os, "getuid", lambda: me)
+
+    assert Containers(options=options).may_be_another_user is another
 
 
 def test_an_image_that_the_engine_has_not_is_refused(here, client):
