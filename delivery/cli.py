@@ -14,12 +14,14 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from delivery.cli_image import image
 from delivery.errors import Interrupted, MlopsError, WrongUse, in_our_words
 from delivery.interrupts import sigterm_as_ctrl_c
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 new = typer.Typer(rich_markup_mode=None)
 app.add_typer(new, name="new")
+app.add_typer(image, name="image")
 
 WIDE = 200  # columns for a file or a pipe, where nothing is gained by folding a path
 PARAMETER_HELP = "A parameter; NAME.KEY=VALUE for one key of a mapping. Paths start at the project's root."
@@ -113,7 +115,10 @@ def release(
     ctx: typer.Context,
     image: Annotated[
         str | None,
-        typer.Option(metavar="[REPO@]sha256:HEX", help="The steps' image; else the code itself stands for it here."),
+        typer.Option(
+            metavar="[REPO@]sha256:HEX|local",
+            help="The steps' image; `local`: the code itself in its place. Else the one that was built of this code, if any.",
+        ),
     ] = None,
     allow_dirty: Annotated[
         bool, typer.Option("--allow-dirty", help="Of a tree that no commit holds; it can be deployed, never promoted.")
@@ -121,12 +126,18 @@ def release(
     as_json: JsonOption = False,
 ) -> None:
     """Build the release of this commit, and print its id and its folder: packages, image, contract, gates, by hash."""
+    from delivery import images
     from delivery import release as releases
     from delivery.environments import project_root
     from delivery.project import image_of
 
     root = project_root()
-    image = image_of(root, image) if image else image
+    if image is None:
+        image, note = images.for_release(root)
+        if note:
+            _talk(f"note: {note}")
+    else:
+        image = None if image == "local" else image_of(root, image)
     built = releases.build(root, root / releases.BUILT, image=image, pipelines=ctx.obj, allow_dirty=allow_dirty)
     _data(json.dumps(asdict(built), indent=1) if as_json else f"{built.id}  {_path(built.url)}")
 

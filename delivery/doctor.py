@@ -21,6 +21,8 @@ from delivery.doctor_environment import rows
 from delivery.environments import Environment, environment_file, project_root, read_environment
 from delivery.errors import Failed, MlopsError
 from delivery.health import Health, Thing, thing
+from delivery.image_tools import GET
+from delivery.images import BUILDERS
 from delivery.project import read_project
 
 GIB = 1024**3
@@ -37,6 +39,7 @@ PACKAGES = {  # distribution -> module
 }
 STEPS = [name for name in PACKAGES if name not in ("kfp", "moto", "mlflow-skinny")]
 INSTALL = "`make install`, then .venv/bin/mlops"
+IMAGE_TOOLS = {"scan": ("trivy", "grype"), "sbom": ("syft",), "sign": ("cosign",)}  # verbs of `mlops image`
 ENGINE = "start one (`systemctl start docker`, Docker Desktop, `colima start`)"
 
 
@@ -79,7 +82,8 @@ def examine(environment_name: str, root: Path | None = None) -> Diagnosis:
     things = [_python(), _cores(), _memory(), _disk(folder), _git(folder)]
     things.append(_project(folder))
     things += [_package(distribution, module) for distribution, module in PACKAGES.items()]
-    things += [_gpu(), _docker(), _tool("kind", "the kind cluster"), _tool("kubectl", "the kind cluster"), _chromium()]
+    things += [_gpu(), _docker(), _tool("kind", "the kind cluster"), _tool("kubectl", "the kind cluster")]
+    things += [_builder(), *(_image_tool(verb, *tools) for verb, tools in IMAGE_TOOLS.items()), _chromium()]
     if isinstance(environment, MlopsError):
         things.append(thing("environment", False, environment.what, "mlops run", environment.do))
         return Diagnosis(things=things, rungs=_rungs(things))
@@ -225,6 +229,20 @@ def _docker() -> Thing:
 def _tool(name: str, needed_for: str) -> Thing:
     path = shutil.which(name)
     return thing(name, path is not None, path or "-", needed_for, f"install {name}", here=False)
+
+
+def _builder() -> Thing:
+    """The first that answers, as `mlops image build` takes it."""
+    found = next((tool for tool in BUILDERS if _said(tool, "info")), "")
+    cure = "start Docker, or install Podman or Buildah: `apt-get install podman`"
+    return thing("image builder", bool(found), found or "-", "mlops image build", cure, here=False)
+
+
+def _image_tool(verb: str, *tools: str) -> Thing:
+    """The first that is here; one of them is enough."""
+    path = next(filter(None, map(shutil.which, tools)), None)
+    cure = "; or ".join(f"get {tool}: {GET[tool]}" for tool in tools)
+    return thing(" or ".join(tools), path is not None, path or "-", f"mlops image {verb}", cure, here=False)
 
 
 def _chromium() -> Thing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,12 @@ HIDDEN = {  # what was written there may be the secret itself, so no sentence re
     "token": ("the one place where the secret is, and not what it is", HOW),
     "signing_key": ("the one place where the secret is, and not what it is", HOW),
     "store_secret": ("the name of a Kubernetes secret", "write a name as in `store_secret: store`"),
+}
+CONTAINER = {  # a step writes into its outputs, the store and /tmp, and needs no privilege: as on a cluster with a strict policy
+    "read_only": True,
+    "tmpfs": {"/tmp": ""},
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
 }
 MISTYPED = r"\w+//|file://[^/]|(?!file:)[\w+.-]+:(?!//)"  # no URL, and who wrote it meant no folder of that name
 BELIEVED: JsonDict = {  # as an editor reads it: who wants signatures says whose
@@ -212,9 +219,13 @@ def served(environment: Environment, images: Mapping[str, Path] | None = None) -
     if environment.endpoint != "local":
         yield environment.endpoint
         return
-    from localkfp.server import ThreadedLocalKfp  # here, as no other endpoint needs it
+    from localkfp.engine import Containers  # here, as no other endpoint needs them
+    from localkfp.server import ThreadedLocalKfp
 
-    server = ThreadedLocalKfp(folder=environment.kfp, images={IMAGE: environment.root, **(images or {})})
+    me = f"{os.getuid()}:{os.getgid()}"  # who can write where the store is, and whose the results are
+    containers = Containers(options={"user": me, **CONTAINER}, folders=tuple(folders_of(environment)))
+    images = {IMAGE: environment.root, **(images or {})}
+    server = ThreadedLocalKfp(folder=environment.kfp, images=images, containers=containers)
     try:
         server.start()
     except (OSError, sqlite3.Error) as error:
@@ -224,6 +235,17 @@ def served(environment: Environment, images: Mapping[str, Path] | None = None) -
         yield server.url
     finally:
         server.stop()
+
+
+def folders_of(environment: Environment) -> Iterator[Path]:
+    """What a step in a container must see of this machine: the project, and where store and registry are folders."""
+    yield environment.root
+    for url, start in ((environment.store, "file:"), (environment.registry, "sqlite:///")):
+        if url.startswith(start):
+            folder = Path(absolute(url, environment.root).removeprefix(start))
+            folder = folder if start == "file:" else folder.parent
+            if not folder.is_relative_to(environment.root):
+                yield folder
 
 
 class _Loader(yaml.SafeLoader):

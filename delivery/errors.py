@@ -92,6 +92,10 @@ class GatesDiffer(GateRefused):
     """The gates are not those that the evidence was given under."""
 
 
+class CriticalFindings(GateRefused):
+    """An image, or a model's file, holds what is known to be dangerous."""
+
+
 class NotSigned(GateRefused):
     """The environment wants signed evidence, and this is unsigned, or signed by a key that it does not trust."""
 

@@ -16,6 +16,11 @@ def head(root: Path) -> str:
     return os.fsdecode(_said(root, "rev-parse", "--verify", "HEAD^{commit}")).strip()
 
 
+def committed_at(root: Path, commit: str) -> str:
+    """When it was made, in ISO 8601."""
+    return os.fsdecode(_said(root, "show", "--no-patch", "--format=%cI", commit)).strip()
+
+
 def commit_of(root: Path, name: str) -> str | None:
     """The commit that a tag names; a branch, or a commit's own name, is no tag."""
     tag = f"refs/tags/{name}"

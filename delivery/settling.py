@@ -12,6 +12,7 @@ from delivery import release as releases
 from delivery.environments import Environment
 from delivery.errors import BytesDiffer, Conflict, WrongUse
 from delivery.evidence import CHAMPION, Evidence, Model
+from delivery.images import is_pushed
 from delivery.kubeflow import Kubeflow
 from delivery.ledger import Entry, Ledger
 from delivery.release import Release
@@ -149,10 +150,11 @@ def require_not_taken_back(ledger: Ledger, release: Release, environment: Enviro
 
 
 def require_runnable(release: Release, environment: Environment) -> None:
-    """An archive of code stands for an image on one machine only."""
-    if release.code and environment.endpoint != "local":
-        what = f"release {release.short} names a code archive as its image, which no cluster can pull"
-        do = "build the image, and the release with `mlops release --image REPO@sha256:...`"
+    """An archive of code stands for an image on one machine only, and an image that was never pushed is on no other."""
+    if environment.endpoint != "local" and (release.code or not is_pushed(release.image)):
+        named = "a code archive as its image" if release.code else f"an image that was never pushed ({release.image})"
+        what = f"release {release.short} names {named}, which no cluster can pull"
+        do = "build and push the image, `mlops image build --push`, and then the release"
         raise WrongUse(what, where=environment.endpoint_setting, do=do)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 ROOT = Path(__file__).parents[1]
+WHERE = ("DOCKER_HOST", "PIP_INDEX_URL", "UV_DEFAULT_INDEX")  # what a person's machine says of where things are
 COMMANDS = {name: name for name in ("mypy", "pytest", "ruff", "yamllint")} | {"mlops": "delivery.cli"}
 
 
@@ -68,6 +69,7 @@ class Clone:
         home = self.root.parent
         path = f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"
         known = {"PATH": path, "HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": str(self.root)}
+        known |= {name: os.environ[name] for name in WHERE if name in os.environ}
         return subprocess.run(words, cwd=self.root, env=known, capture_output=True, text=True)
 
 

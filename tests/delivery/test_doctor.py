@@ -67,6 +67,46 @@ def test_a_docker_client_without_an_engine_is_told_from_no_docker_and_from_a_goo
     }
 
 
+def test_what_images_are_built_with_is_the_first_builder_that_answers(project: Path, programs: Any) -> None:
+    found = []
+    for name, code in (("docker", 1), ("buildah", 0), ("podman", 0), ("docker", 0)):
+        programs(name, says="info", code=code)
+        diagnosis = examine("local-dev")
+        [builder] = [thing for thing in diagnosis.things if thing.name == "image builder"]
+        found.append((builder.health, builder.found))
+        assert diagnosis.failure() is None
+
+    assert found == [
+        (Health.MISSING, "-"),
+        (Health.OK, "buildah"),
+        (Health.OK, "podman"),
+        (Health.OK, "docker"),
+    ]
+
+
+def test_of_the_tools_for_images_each_missing_one_says_its_verb_and_how_to_get_it_and_takes_no_rung(
+    project: Path, programs: Any
+) -> None:
+    def rows() -> dict[str, Thing]:
+        return {thing.needed_for: thing for thing in examine("local-dev").things if "mlops image" in thing.needed_for}
+
+    before = rows()
+    for name in ("grype", "syft", "cosign"):
+        programs(name)
+    after = rows()
+
+    verbs = ["mlops image build", "mlops image scan", "mlops image sbom", "mlops image sign"]
+    assert [(row.needed_for, row.health) for row in before.values()] == [(verb, Health.MISSING) for verb in verbs]
+    assert before["mlops image scan"].get_it.startswith("get trivy: https://trivy.dev")
+    assert "; or get grype: https://" in before["mlops image scan"].get_it
+    assert [after[verb].health for verb in verbs] == [Health.MISSING, Health.OK, Health.OK, Health.OK]
+    assert after["mlops image scan"].name == "trivy or grype"
+    assert after["mlops image scan"].found.endswith("/bin/grype")
+    assert not {row.name for row in before.values()} & {
+        name for rung in lacks(examine("local-dev")).values() for name in rung
+    }
+
+
 def test_a_gpu_that_the_driver_lists_and_tensorflow_does_not_see_is_broken(
     project: Path, programs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

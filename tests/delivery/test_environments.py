@@ -10,7 +10,16 @@ import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # its types are no part of the lock
 
 from components import IMAGE
-from delivery.environments import absolute, environment_names, project_root, read_environment, schema, served
+from delivery.environments import (
+    Environment,
+    absolute,
+    environment_names,
+    folders_of,
+    project_root,
+    read_environment,
+    schema,
+    served,
+)
 from delivery.errors import Failed, WrongUse
 from delivery.secrets import Secret
 
@@ -292,3 +301,19 @@ def test_an_editor_accepts_what_is_shipped_and_underlines_what_is_refused(name: 
         {"require_signature": True, "trusted_keys": []},
     ):
         assert len(list(validator.iter_errors({**settings, **wrong}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("store", "registry", "outside"),
+    [
+        ("file:.mlops/store", "sqlite:///.mlops/registry.db", []),
+        ("file:/data/store", "sqlite:////data/registry/one.db", ["/data/store", "/data/registry"]),
+        ("s3://bucket/store", "https://mlflow.example", []),
+    ],
+)
+def test_a_step_in_a_container_sees_the_project_and_where_store_and_registry_are(
+    tmp_path: Path, store: str, registry: str, outside: list[str]
+) -> None:
+    environment = Environment(name="any", endpoint="local", store=store, registry=registry, root=tmp_path)
+
+    assert list(folders_of(environment)) == [tmp_path, *map(Path, outside)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 from rich.console import Console
 
 import delivery
-from delivery import promote, release, rollback, triggers, verdicts, watching
+from delivery import image_tools, images, promote, release, rollback, triggers, verdicts, watching
 from delivery.environments import read_environment
 from delivery.errors import Interrupted, MlopsError
 from delivery.kubeflow import connected
@@ -24,6 +26,12 @@ from tests.delivery.delivered import REPOSITORY, Project
 from tests.delivery.test_promote import forged
 
 PAGE = REPOSITORY / "docs/errors.md"
+FINDING = {
+    "VulnerabilityID": "CVE-2026-0001",
+    "PkgName": "libxml2",
+    "InstalledVersion": "2.9.14",
+    "Severity": "CRITICAL",
+}
 CHANGING = r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:+]+|\b(?=\w*\d)[0-9a-f]{12,64}\b|127\.0\.0\.1:\d+"
 CHANGING += r"|(?<=, with )[\w ]+(?= running)"  # on a slow machine no step has begun yet
 
@@ -43,7 +51,7 @@ def said(function: Callable[[], object]) -> MlopsError:
 
 
 @pytest.fixture
-def errors(proved: Project, answering: Any) -> list[MlopsError]:
+def errors(proved: Project, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[MlopsError]:
     """One of each class, as a user would get it."""
     dev, prod = proved.environment("local-dev"), proved.environment("local-prod")
     entry, ledger = proved.current("local-dev"), Ledger(prod.store, "answer")
@@ -84,6 +92,7 @@ def errors(proved: Project, answering: Any) -> list[MlopsError]:
         said(ask(403)),
         said(lambda: rollback.rollback(prod, None, None, by="Ada")),
         stalled(proved),
+        scanned(proved.root, tmp_path, monkeypatch),
     ]
     proved.write("models/answer.py", "")
     found.append(
@@ -115,6 +124,23 @@ def stalled(project: Project) -> MlopsError:
     )  # fmt: skip
     with connected(environment) as kfp:
         return said(lambda: watching.run_to_end(kfp, plan, lambda _: None, stall_seconds=6))
+
+
+def scanned(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> MlopsError:
+    """By a `trivy` that finds one thing in the image that was built last."""
+    record = dict.fromkeys(("commit", "contents", "accelerator"), "") | {
+        "name": "steps", "image": f"registry.example/answer@sha256:{'0' * 64}", "tag": "registry.example/answer:0",
+        "builder": "docker", "dirty": False,
+    }  # fmt: skip
+    path = root / images.RECORDS / "steps.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record), encoding="utf-8")
+    trivy = folder / "trivy"
+    found = json.dumps({"SchemaVersion": 2, "Results": [{"Vulnerabilities": [FINDING]}]})
+    trivy.write_text(f'#!/bin/sh\nwhile [ "$1" != --output ]; do shift; done\ncat > "$2" <<\'FOUND\'\n{found}\nFOUND\n')
+    trivy.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return said(lambda: image_tools.scan_image(image_tools.reference_of(images.require_last(root, "steps")), root))
 
 
 def test_every_error_stands_in_the_table_as_it_is_in_the_code(errors: list[MlopsError]) -> None:

@@ -32,7 +32,7 @@ Answer = tuple[int, Any]
 class KubeflowServer:
     """`meanwhile(method, path)` is called before each request is handled; a status that it gives is the answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.resources: list[Json] = []  # each with its kind and its parent's id; its own id counts all kinds
         self.meanwhile: Callable[[str, str], int | None] = lambda method, path: None
         self.headers: list[dict[str, str]] = []
@@ -56,8 +56,8 @@ class KubeflowServer:
 
             def log_message(self, *_: object) -> None: ...
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = ThreadingHTTPServer((host, 0), Handler)
+        self.url = f"http://{host}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
