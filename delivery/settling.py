@@ -154,7 +154,7 @@ def require_runnable(release: Release, environment: Environment) -> None:
     if environment.endpoint != "local" and (release.code or not is_pushed(release.image)):
         named = "a code archive as its image" if release.code else f"an image that was never pushed ({release.image})"
         what = f"release {release.short} names {named}, which no cluster can pull"
-        do = "build and push the image, `mlops image build --push`, and then the release"
+        do = "`mlops image build --push`, then `mlops release`; or `mlops release --image REPO@sha256:...` of one that is there"
         raise WrongUse(what, where=environment.endpoint_setting, do=do)
 
 
