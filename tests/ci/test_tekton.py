@@ -61,10 +61,8 @@ def every_step_is_plain(text: str) -> Iterator[str]:
             yield f"`{key}: {value}` is there"
         if key == "script" and re.search(r"\$\(|\{\{", value):
             yield f"`{value}` is put together elsewhere: hand it over by env"
-        if key == "env":
-            yield from (
-                f"{one['name']} is set" for one in value if one["name"] not in KNOWN
-            )  # MAKEFLAGS: -n runs nothing
+        if key == "env":  # with `MAKEFLAGS: -n`, a word runs nothing
+            yield from (f"{one['name']} is set" for one in value if one["name"] not in KNOWN)
         if key == "workingDir" and value not in PLACES:
             yield f"{value} is not where the commit is"
         if key == "image" and not re.search(r":\d+\.\d[\w.-]*$|@sha256:[0-9a-f]{64}$", value):
